@@ -1,0 +1,120 @@
+// Package management is the API by which the provider and cw steer a node: status, drain, bootstrap, join,
+// configuration and cluster. It is HTTPS with mutual TLS on config.ManagementPort. This file holds the wire
+// types; client.go the client. It opens no listener.
+package management
+
+import "time"
+
+// State of a node in the cluster's registry.
+type State string
+
+// States in the order a node passes through them.
+const (
+	Unjoined State = "unjoined" // has a token, no certificate
+	Joining  State = "joining"
+	Ready    State = "ready"
+	Draining State = "draining"
+	Drained  State = "drained" // nothing left to serve
+	Failed   State = "failed"
+)
+
+// Status is GET /v1/status.
+type Status struct {
+	Name        string           `json:"name"` // edge-1.site1
+	Role        string           `json:"role"`
+	Site        string           `json:"site"`
+	Version     string           `json:"version"`
+	Digest      string           `json:"digest"`      // of the binary
+	Incarnation string           `json:"incarnation"` // of the machine, from local_config
+	State       State            `json:"state"`
+	Reasons     []string         `json:"reasons,omitempty"` // why it is not ready
+	Held        map[string]int64 `json:"held,omitempty"`    // what a drain waits for: transactions, flows, dialogs, ...
+	StartedAt   time.Time        `json:"started_at"`
+	ClusterID   string           `json:"cluster_id,omitempty"` // store nodes: etcd cluster id once bootstrapped
+}
+
+// DrainRequest is POST /v1/drain. Deadline zero means: as long as it takes. Undo with DELETE /v1/drain.
+type DrainRequest struct {
+	DeadlineSeconds int `json:"deadline_seconds,omitempty"`
+}
+
+// BootstrapRequest is POST /v1/bootstrap on an unjoined store node: it becomes the first member of a new cluster.
+// The connection is not yet mutually authenticated, so both sides prove the join token: Proof is
+// HMAC-SHA256(token, "provider" || TLS exporter), answered by "node" || exporter (RFC 5705 label EXPORTER-clearwater-join).
+type BootstrapRequest struct {
+	Proof        string            `json:"proof"`
+	SiteCA       string            `json:"site_ca"`     // PEM, signed by the deployment CA
+	SiteCAKey    string            `json:"site_ca_key"` // PEM
+	SharedConfig map[string]string `json:"shared_config"`
+}
+
+// BootstrapResponse answers it.
+type BootstrapResponse struct {
+	Proof     string `json:"proof"`
+	ClusterID string `json:"cluster_id"`
+}
+
+// Token is PUT /v1/tokens/<node name> on a store node: that node may join once.
+type Token struct {
+	SHA256    string    `json:"sha256"` // hex of the token's digest
+	Role      string    `json:"role"`
+	Addresses []string  `json:"addresses"` // that its certificate may name
+	ExpiresAt time.Time `json:"expires_at"`
+}
+
+// JoinRequest is POST /v1/join on a store node, from a node that has only its token. No client certificate.
+type JoinRequest struct {
+	Name  string `json:"name"`
+	Token string `json:"token"`
+	CSR   string `json:"csr"` // PEM
+}
+
+// JoinResponse carries the signed certificate and its chain up to the site CA.
+type JoinResponse struct {
+	Certificate string `json:"certificate"` // PEM chain, leaf first
+}
+
+// Document is GET /v1/config/<type>; PUT takes Text and Revision (0 = must not exist) and is a compare-and-swap:
+// 409 when somebody else changed it, 422 when it does not validate.
+type Document struct {
+	Type      string    `json:"type"`
+	Text      string    `json:"text"`
+	Revision  int64     `json:"revision"`
+	Author    string    `json:"author,omitempty"`
+	ChangedAt time.Time `json:"changed_at,omitzero"`
+	Warnings  []string  `json:"warnings,omitempty"` // of a PUT: unknown options with the nearest known
+}
+
+// Cluster is GET /v1/cluster on a store node.
+type Cluster struct {
+	ID      string         `json:"id"`
+	Healthy bool           `json:"healthy"`
+	Members []Member       `json:"members"`
+	Nodes   []Registration `json:"nodes"`
+}
+
+// Member is an etcd member.
+type Member struct {
+	ID      string `json:"id"`
+	Name    string `json:"name"`
+	Leader  bool   `json:"leader,omitempty"`
+	Learner bool   `json:"learner,omitempty"`
+	Healthy bool   `json:"healthy"`
+}
+
+// Registration is a node as the registry knows it; DELETE /v1/nodes/<name> forgets it and revokes its join token.
+type Registration struct {
+	Name     string           `json:"name"`
+	Role     string           `json:"role"`
+	Site     string           `json:"site"`
+	Address  string           `json:"address"`
+	State    State            `json:"state"`
+	Applied  map[string]int64 `json:"applied,omitempty"` // document type -> revision in force on the node (cw config sync)
+	LastSeen time.Time        `json:"last_seen"`
+}
+
+// Error is the body of every answer of 400 and above.
+type Error struct {
+	Status  int    `json:"status"`
+	Message string `json:"message"`
+}

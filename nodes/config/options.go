@@ -1,0 +1,88 @@
+package config
+
+import "time"
+
+// Options is everything one node runs with. Tags: `option` the public name, `scope` the file it belongs to,
+// `default` as the manual states it, `min`/`max` for numbers, `check` a named check of check.go, `unit` of a
+// duration (s or ms), `required` for what has no default.
+type Options struct {
+	// This node.
+	LocalIP           string `option:"local_ip" scope:"local" check:"ip" required:"true"`
+	PublicIP          string `option:"public_ip" scope:"local" check:"ip" required:"true"`
+	PublicHostname    string `option:"public_hostname" scope:"local" check:"host" required:"true"`
+	NodeIndex         int    `option:"node_idx" scope:"local" default:"1" min:"1" max:"9999"`
+	ManagementLocalIP string `option:"management_local_ip" scope:"local" check:"ip"`
+	SCSCFNodeURI      string `option:"scscf_node_uri" scope:"local" check:"sipuri"`
+	EtcdCluster       string `option:"etcd_cluster" scope:"local"`
+	EtcdProxy         string `option:"etcd_proxy" scope:"local"`
+	EtcdClusterKey    string `option:"etcd_cluster_key" scope:"local"`
+	// Ours: what a node needs to find its deployment.
+	Role          Role   `option:"node_role" scope:"local" check:"role" required:"true"`
+	DeploymentID  string `option:"deployment_id" scope:"local" required:"true"`
+	Site          string `option:"local_site_name" scope:"local" default:"site1" check:"label"`
+	Zone          string `option:"dns_zone" scope:"local" check:"host" required:"true"`
+	Incarnation   string `option:"node_incarnation" scope:"local"`
+	JoinToken     string `option:"join_token" scope:"local"`
+	CACertificate string `option:"ca_certificate_file" scope:"local" default:"ca.pem"`
+	DataDirectory string `option:"data_directory" scope:"local" default:"data"`
+	StoreEngine   string `option:"store_engine" scope:"local" default:"embedded" check:"engine"`
+	PortalHTTP    int    `option:"portal_http_port" scope:"local" default:"80" min:"1" max:"65535"`
+	PortalHTTPS   int    `option:"portal_https_port" scope:"local" default:"443" min:"1" max:"65535"`
+
+	// The deployment.
+	HomeDomain            string        `option:"home_domain" scope:"shared" check:"host" required:"true"`
+	AdditionalHomeDomains []string      `option:"additional_home_domains" scope:"shared" check:"hosts"`
+	RouterHostname        string        `option:"sprout_hostname" scope:"shared" check:"host"`
+	HSSHostname           string        `option:"hs_hostname" scope:"shared" check:"hostport"`
+	HSSProvisioning       string        `option:"hs_provisioning_hostname" scope:"shared" check:"hostport"`
+	RalfHostname          string        `option:"ralf_hostname" scope:"shared" check:"hostport"`
+	XDMSHostname          string        `option:"xdms_hostname" scope:"shared" check:"hostport"`
+	PortalHostname        string        `option:"ellis_hostname" scope:"shared" check:"host"`
+	StoreHostname         string        `option:"cassandra_hostname" scope:"shared" check:"host"`
+	TimersHostname        string        `option:"chronos_hostname" scope:"shared" check:"hostport"`
+	RouterCallback        string        `option:"sprout_chronos_callback_uri" scope:"shared" check:"hostport"`
+	CDFIdentity           string        `option:"cdf_identity" scope:"shared"`
+	SignupKey             string        `option:"signup_key" scope:"shared"`
+	PortalAPIKey          string        `option:"ellis_api_key" scope:"shared"`
+	PortalCookieKey       string        `option:"ellis_cookie_key" scope:"shared"`
+	UpstreamHostname      string        `option:"upstream_hostname" scope:"shared" check:"host"`
+	UpstreamPort          int           `option:"upstream_port" scope:"shared" default:"5052" min:"0" max:"65535"`
+	AliasList             []string      `option:"alias_list" scope:"shared" check:"hosts"`
+	EdgeAliasList         []string      `option:"bono_alias_list" scope:"shared" check:"hosts"`
+	RecordRouteLevel      string        `option:"sprout_rr_level" scope:"shared" default:"pcscf" check:"rrlevel"`
+	RegMaxExpires         time.Duration `option:"reg_max_expires" scope:"shared" default:"300" unit:"s" min:"1" max:"2147483"`
+	SubMaxExpires         time.Duration `option:"sub_max_expires" scope:"shared" unit:"s" min:"1" max:"2147483"`
+	ReRegistration        time.Duration `option:"hss_reregistration_time" scope:"shared" default:"1800" unit:"s" min:"0" max:"2147483"`
+	NonceCount            bool          `option:"nonce_count_supported" scope:"shared" default:"N"`
+	DisableTCPSwitch      bool          `option:"disable_tcp_switch" scope:"shared" default:"N"`
+	EnforceUserPhone      bool          `option:"enforce_user_phone" scope:"shared" default:"N"`
+	EnforceGlobalOnly     bool          `option:"enforce_global_only_lookups" scope:"shared" default:"N"`
+	DefaultSessionExpires time.Duration `option:"default_session_expires" scope:"shared" default:"600" unit:"s" min:"90" max:"2147483"`
+	MaxSessionExpires     time.Duration `option:"max_session_expires" scope:"shared" default:"600" unit:"s" min:"90" max:"2147483"`
+	SIPBlacklist          time.Duration `option:"sip_blacklist_duration" scope:"shared" default:"30" unit:"s" min:"0" max:"86400"`
+	HTTPBlacklist         time.Duration `option:"http_blacklist_duration" scope:"shared" default:"30" unit:"s" min:"0" max:"86400"`
+	SIPTCPConnect         time.Duration `option:"sip_tcp_connect_timeout" scope:"shared" default:"2000" unit:"ms" min:"1" max:"60000"`
+	SIPTCPSend            time.Duration `option:"sip_tcp_send_timeout" scope:"shared" default:"2000" unit:"ms" min:"1" max:"60000"`
+	DiameterTimeout       time.Duration `option:"diameter_timeout_ms" scope:"shared" default:"200" unit:"ms" min:"1" max:"60000"`
+	HSSTimeout            time.Duration `option:"sprout_homestead_timeout_ms" scope:"shared" unit:"ms" min:"1" max:"60000"`
+	EdgeDrainAnswer       string        `option:"edge_drain_answer" scope:"shared" default:"305" check:"drainanswer"`
+	// Secrets that the provider generates; every node that needs them reads them from shared configuration.
+	NonceKey string `option:"nonce_key" scope:"shared"`
+	FlowKey  string `option:"flow_token_key" scope:"shared"`
+
+	// Resolving; the manual has them in either file.
+	SignalingDNS []string      `option:"signaling_dns_server" scope:"any" default:"127.0.0.1" check:"addrports"`
+	DNSTimeout   time.Duration `option:"dns_timeout" scope:"shared" default:"200" unit:"ms" min:"1" max:"10000"`
+
+	// Functions of the router: their ports (0 turns one off).
+	ICSCFPort int `option:"icscf" scope:"shared" default:"5052" min:"0" max:"65535"`
+	BGCFPort  int `option:"bgcf" scope:"shared" default:"5053" min:"0" max:"65535"`
+	SCSCFPort int `option:"scscf" scope:"shared" default:"5054" min:"0" max:"65535"`
+
+	// This node's verbosity and tuning.
+	LogLevel            int           `option:"log_level" scope:"user" default:"2" min:"1" max:"5"`
+	LogDirectory        string        `option:"log_directory" scope:"user"`
+	UpstreamConnections int           `option:"upstream_connections" scope:"user" default:"50" min:"1" max:"1000"`
+	UpstreamRecycle     time.Duration `option:"upstream_recycle_connections" scope:"user" unit:"s" min:"0" max:"2147483"`
+	TrustedPeers        []string      `option:"trusted_peers" scope:"user" check:"ips"`
+}
