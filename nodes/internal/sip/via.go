@@ -1,0 +1,58 @@
+package sip
+
+import "strings"
+
+// ViaHop is one Via value (RFC 3261 20.42).
+type ViaHop struct {
+	Transport string // upper case: UDP, TCP, TLS, WS, WSS
+	Host      string
+	Port      int // 0 when absent
+	Params    string
+}
+
+// MagicCookie starts every branch of an RFC 3261 element.
+const MagicCookie = "z9hG4bK"
+
+// ParseVia reads one Via value.
+func ParseVia(value string) (ViaHop, error) {
+	protocol, rest, ok := strings.Cut(value, " ")
+	if ok && !strings.HasPrefix(protocol, "SIP/2.0/") { // blanks around the slashes are allowed
+		if i := strings.LastIndexByte(value, '/'); i >= 0 {
+			name, after, found := strings.Cut(strings.TrimLeft(value[i+1:], " \t"), " ")
+			protocol, rest, ok = strings.Map(dropBlank, value[:i+1])+name, after, found
+		}
+	}
+	transport, isSIP := strings.CutPrefix(protocol, "SIP/2.0/")
+	if !ok || !isSIP || !isToken(transport) {
+		return ViaHop{}, syntax("Via %.80q", value)
+	}
+	v := ViaHop{Transport: strings.ToUpper(transport)}
+	rest = strings.TrimLeft(rest, " \t")
+	if i := strings.IndexByte(rest, ';'); i >= 0 {
+		rest, v.Params = rest[:i], rest[i:]
+	}
+	host, port, err := splitHostPort(strings.Map(dropBlank, rest))
+	if err != nil {
+		return ViaHop{}, syntax("Via %.80q", value)
+	}
+	v.Host, v.Port = host, port
+	return v, nil
+}
+
+func dropBlank(r rune) rune {
+	if r == ' ' || r == '\t' {
+		return -1
+	}
+	return r
+}
+
+// Branch returns the branch parameter.
+func (v ViaHop) Branch() string {
+	b, _ := Param(v.Params, "branch")
+	return b
+}
+
+// String prints the value.
+func (v ViaHop) String() string {
+	return "SIP/2.0/" + v.Transport + " " + HostPort(v.Host, v.Port) + v.Params
+}
