@@ -568,21 +568,23 @@ func (x *NonceUse) GetCounting() bool {
 
 // Apply is one REGISTER (or an expiry, or an administrative removal) as one swap.
 type ApplyRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Aor           string                 `protobuf:"bytes,1,opt,name=aor,proto3" json:"aor,omitempty"`
-	Impi          string                 `protobuf:"bytes,2,opt,name=impi,proto3" json:"impi,omitempty"`
-	Bindings      []*Binding             `protobuf:"bytes,3,rep,name=bindings,proto3" json:"bindings,omitempty"`                     // to add or refresh
-	Remove        []string               `protobuf:"bytes,4,rep,name=remove,proto3" json:"remove,omitempty"`                         // binding ids to remove
-	RemoveAll     bool                   `protobuf:"varint,5,opt,name=remove_all,json=removeAll,proto3" json:"remove_all,omitempty"` // Contact: *  or administrative
-	Nonce         *NonceUse              `protobuf:"bytes,6,opt,name=nonce,proto3" json:"nonce,omitempty"`
-	Associated    []string               `protobuf:"bytes,7,rep,name=associated,proto3" json:"associated,omitempty"`
-	ServerName    string                 `protobuf:"bytes,8,opt,name=server_name,json=serverName,proto3" json:"server_name,omitempty"`
-	RemoveReason  string                 `protobuf:"bytes,9,opt,name=remove_reason,json=removeReason,proto3" json:"remove_reason,omitempty"` // dereg-user, dereg-admin; lapsed ones are always dereg-timeout
-	OnlyImpi      string                 `protobuf:"bytes,10,opt,name=only_impi,json=onlyImpi,proto3" json:"only_impi,omitempty"`            // with remove_all: only bindings of that private identity
-	CallId        string                 `protobuf:"bytes,11,opt,name=call_id,json=callId,proto3" json:"call_id,omitempty"`                  // order check of the REGISTER (RFC 3261 10.3 step 7), with cseq
-	Cseq          uint32                 `protobuf:"varint,12,opt,name=cseq,proto3" json:"cseq,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state               protoimpl.MessageState `protogen:"open.v1"`
+	Aor                 string                 `protobuf:"bytes,1,opt,name=aor,proto3" json:"aor,omitempty"`
+	Impi                string                 `protobuf:"bytes,2,opt,name=impi,proto3" json:"impi,omitempty"`
+	Bindings            []*Binding             `protobuf:"bytes,3,rep,name=bindings,proto3" json:"bindings,omitempty"`                     // to add or refresh
+	Remove              []string               `protobuf:"bytes,4,rep,name=remove,proto3" json:"remove,omitempty"`                         // binding ids to remove
+	RemoveAll           bool                   `protobuf:"varint,5,opt,name=remove_all,json=removeAll,proto3" json:"remove_all,omitempty"` // Contact: *  or administrative
+	Nonce               *NonceUse              `protobuf:"bytes,6,opt,name=nonce,proto3" json:"nonce,omitempty"`
+	Associated          []string               `protobuf:"bytes,7,rep,name=associated,proto3" json:"associated,omitempty"`
+	ServerName          string                 `protobuf:"bytes,8,opt,name=server_name,json=serverName,proto3" json:"server_name,omitempty"`
+	RemoveReason        string                 `protobuf:"bytes,9,opt,name=remove_reason,json=removeReason,proto3" json:"remove_reason,omitempty"` // dereg-user, dereg-admin; lapsed ones are always dereg-timeout
+	OnlyImpi            string                 `protobuf:"bytes,10,opt,name=only_impi,json=onlyImpi,proto3" json:"only_impi,omitempty"`            // with remove_all: only bindings of that private identity
+	CallId              string                 `protobuf:"bytes,11,opt,name=call_id,json=callId,proto3" json:"call_id,omitempty"`                  // order check of the REGISTER (RFC 3261 10.3 step 7), with cseq
+	Cseq                uint32                 `protobuf:"varint,12,opt,name=cseq,proto3" json:"cseq,omitempty"`
+	Assigned            bool                   `protobuf:"varint,13,opt,name=assigned,proto3" json:"assigned,omitempty"`                                                  // a SAR for the set was answered just before: assigned_at becomes now
+	UnregisteredService bool                   `protobuf:"varint,14,opt,name=unregistered_service,json=unregisteredService,proto3" json:"unregistered_service,omitempty"` // with no binding left: the set is served for an unregistered user since now
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
 }
 
 func (x *ApplyRequest) Reset() {
@@ -697,6 +699,20 @@ func (x *ApplyRequest) GetCseq() uint32 {
 		return x.Cseq
 	}
 	return 0
+}
+
+func (x *ApplyRequest) GetAssigned() bool {
+	if x != nil {
+		return x.Assigned
+	}
+	return false
+}
+
+func (x *ApplyRequest) GetUnregisteredService() bool {
+	if x != nil {
+		return x.UnregisteredService
+	}
+	return false
 }
 
 type ApplyResponse struct {
@@ -1024,7 +1040,7 @@ const file_nodes_internal_registrations_registrations_proto_rawDesc = "" +
 	"\x02nc\x18\x02 \x01(\rR\x02nc\x12\x1d\n" +
 	"\n" +
 	"expires_at\x18\x03 \x01(\x03R\texpiresAt\x12\x1a\n" +
-	"\bcounting\x18\x04 \x01(\bR\bcounting\"\x94\x03\n" +
+	"\bcounting\x18\x04 \x01(\bR\bcounting\"\xe3\x03\n" +
 	"\fApplyRequest\x12\x10\n" +
 	"\x03aor\x18\x01 \x01(\tR\x03aor\x12\x12\n" +
 	"\x04impi\x18\x02 \x01(\tR\x04impi\x12=\n" +
@@ -1042,7 +1058,9 @@ const file_nodes_internal_registrations_registrations_proto_rawDesc = "" +
 	"\tonly_impi\x18\n" +
 	" \x01(\tR\bonlyImpi\x12\x17\n" +
 	"\acall_id\x18\v \x01(\tR\x06callId\x12\x12\n" +
-	"\x04cseq\x18\f \x01(\rR\x04cseq\"\xbe\x02\n" +
+	"\x04cseq\x18\f \x01(\rR\x04cseq\x12\x1a\n" +
+	"\bassigned\x18\r \x01(\bR\bassigned\x121\n" +
+	"\x14unregistered_service\x18\x0e \x01(\bR\x13unregisteredService\"\xbe\x02\n" +
 	"\rApplyResponse\x12;\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2!.clearwater.registrations.OutcomeR\aoutcome\x128\n" +
 	"\x06record\x18\x02 \x01(\v2 .clearwater.registrations.RecordR\x06record\x12%\n" +
