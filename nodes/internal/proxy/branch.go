@@ -1,0 +1,323 @@
+package proxy
+
+import (
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/clearwater-ims/clearwater/nodes/internal/resolve"
+	"github.com/clearwater-ims/clearwater/nodes/internal/sip"
+	"github.com/clearwater-ims/clearwater/nodes/internal/transaction"
+)
+
+// branch is one target of a stage: a function of this node, or a client transaction with its list of hops.
+type branch struct {
+	s        *stage
+	target   Target
+	child    *stage
+	client   *transaction.Client
+	out      *sip.Message // as sent, without our Via
+	hops     []resolve.Hop
+	hop      resolve.Hop
+	rang     bool
+	answered bool // any response, 100 among them
+	final    bool
+	aborted  bool
+	reason   string
+	timerC   *time.Timer
+	liveness *time.Timer
+}
+
+// start sends the request on its way. No lock is held.
+func (b *branch) start() {
+	x, m := b.s.x, b.target.Msg
+	if b.target.Liveness > 0 {
+		x.mu.Lock()
+		b.liveness = x.after(b.target.Liveness, b.notAlive)
+		x.mu.Unlock()
+	}
+	if b.target.Flow != nil {
+		b.toWire(m, nil)
+		return
+	}
+	next, err := b.next(m)
+	if err != nil {
+		b.madeLocked(400, Unreachable)
+		return
+	}
+	if fn := x.core.cfg.Local(next); fn != nil {
+		b.toFunction(fn, m)
+		return
+	}
+	target, ok := resolveTarget(next)
+	if !ok {
+		b.madeLocked(416, Unreachable)
+		return
+	}
+	hops, err := x.core.deps.Resolver.SIP(x.ctx, target)
+	if err != nil {
+		x.core.deps.Log.Info("resolving next hop", "call_id", m.CallID(), "next", next.String(), "error", err)
+		status := 503
+		if errors.Is(err, resolve.ErrNotFound) {
+			status = 404
+		}
+		b.madeLocked(status, Unreachable)
+		return
+	}
+	b.toWire(m, hops)
+}
+
+// next is where the request goes: the target's hop, the top Route, or the Request-URI. A strict router as next hop
+// gets its URI in the Request-URI (RFC 3261 16.6 step 6).
+func (b *branch) next(m *sip.Message) (sip.URI, error) {
+	if b.target.Hop.Scheme != "" {
+		return b.target.Hop, nil
+	}
+	top := m.Get(sip.Route)
+	if top == "" {
+		return sip.ParseURI(m.URI)
+	}
+	u, err := sip.AddressURI(top)
+	if err != nil {
+		return u, err
+	}
+	if _, lr := u.Param("lr"); !lr {
+		m.Pop(sip.Route)
+		m.Add(sip.Route, "<"+m.URI+">")
+		m.URI = u.String()
+	}
+	return u, nil
+}
+
+func resolveTarget(u sip.URI) (resolve.Target, bool) {
+	if u.Scheme != "sip" && u.Scheme != "sips" {
+		return resolve.Target{}, false
+	}
+	host := u.Host
+	if maddr, ok := u.Param("maddr"); ok && maddr != "" {
+		host = maddr
+	}
+	name, _ := u.Param("transport")
+	transport, known := resolve.ParseTransport(name)
+	return resolve.Target{Host: host, Port: uint16(u.Port), Transport: transport, Scheme: u.Scheme}, known
+}
+
+// toFunction hands the request to a function of this node.
+func (b *branch) toFunction(fn Function, m *sip.Message) {
+	x := b.s.x
+	if b.s.depth+1 > x.core.cfg.MaxDepth {
+		b.madeLocked(482, Unreachable)
+		return
+	}
+	x.mu.Lock()
+	if b.aborted {
+		b.made(487, Unreachable)
+		x.mu.Unlock()
+		return
+	}
+	b.child = &stage{x: x, up: b, fn: fn.Name(), h: fn.Serve(), req: m, depth: b.s.depth + 1}
+	x.mu.Unlock()
+	b.child.begin(true, b.target.Carry)
+}
+
+// toWire sends the request to the first hop that takes it.
+func (b *branch) toWire(m *sip.Message, hops []resolve.Hop) {
+	hopsLeft, _ := maxForwards(m)
+	m.Set(sip.MaxForwards, strconv.Itoa(hopsLeft-1))
+	x := b.s.x
+	x.mu.Lock()
+	b.out, b.hops = m, hops
+	x.mu.Unlock()
+	if b.target.Flow != nil {
+		if b.send(b.target.Flow) != nil {
+			b.madeLocked(430, Unreachable) // RFC 5626 5.3: the flow that the request names is gone
+		}
+		return
+	}
+	b.nextHop(503)
+}
+
+// nextHop tries the remaining hops; when none is left it makes the given status. No lock is held.
+func (b *branch) nextHop(status int) {
+	x, core := b.s.x, b.s.x.core
+	for {
+		x.mu.Lock()
+		if len(b.hops) == 0 {
+			b.made(status, Unreachable)
+			x.mu.Unlock()
+			return
+		}
+		b.hop = b.hops[0]
+		b.hops = b.hops[1:]
+		hop := b.hop
+		x.mu.Unlock()
+		err := errNoHop
+		for _, h := range b.transports(hop) {
+			var flow Flow
+			if flow, err = core.deps.Wire.Dial(x.ctx, h); err == nil {
+				if err = b.send(flow); err == nil {
+					return
+				}
+			}
+		}
+		core.deps.Resolver.Report(hop, false)
+		core.deps.Log.Info("sending to hop", "call_id", b.out.CallID(), "hop", hop.String(), "error", err)
+	}
+}
+
+// transports puts TCP before UDP for requests that are too long for a datagram (RFC 3261 18.1.1).
+func (b *branch) transports(hop resolve.Hop) []resolve.Hop {
+	const overhead, limit = 120, 1300 // our Via
+	if hop.Transport != resolve.UDP || b.s.x.core.cfg.StayUDP || len(b.out.AppendTo(make([]byte, 0, 2048)))+overhead <= limit {
+		return []resolve.Hop{hop}
+	}
+	return []resolve.Hop{{Addr: hop.Addr, Transport: resolve.TCP}, hop}
+}
+
+// send starts a client transaction on a flow, or just sends an ACK.
+func (b *branch) send(f Flow) error {
+	x := b.s.x
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if b.aborted {
+		b.made(487, Unreachable)
+		return nil
+	}
+	m, sentBy := b.out.Clone(), x.core.cfg.SentBy(f)
+	if x.method == sip.ACK {
+		x.core.layer.StampVia(m, f, sentBy)
+		err := f.Send(m.AppendTo(make([]byte, 0, 1024)))
+		if err == nil {
+			b.finish()
+			b.s.pending--
+			x.root.end()
+		}
+		return err
+	}
+	client, err := x.core.layer.Send(m, f, sentBy, b)
+	if err != nil {
+		return err
+	}
+	b.client, b.answered = client, false
+	if x.method == sip.INVITE {
+		b.timerC = x.after(x.core.cfg.TimerC, b.timeC)
+	}
+	return nil
+}
+
+// Response implements transaction.Receiver.
+func (b *branch) Response(c *transaction.Client, m *sip.Message) {
+	x := b.s.x
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if c != b.client {
+		return
+	}
+	if !b.answered && b.hop.Transport != resolve.None {
+		x.core.deps.Resolver.Report(b.hop, true)
+	}
+	b.answered = true
+	if m.Status < 200 && b.timerC != nil {
+		b.timerC.Reset(x.core.cfg.TimerC)
+	}
+	switch {
+	case m.Status == 100:
+	case m.Status == 503 && len(b.hops) > 0 && !b.rang && !b.final:
+		x.core.deps.Resolver.Report(b.hop, false)
+		b.client = nil
+		x.core.work.Go(func() { b.nextHop(503) })
+	default:
+		b.s.response(b, &Reply{Msg: m, Flow: c.Flow()})
+	}
+}
+
+// Failed implements transaction.Receiver.
+func (b *branch) Failed(c *transaction.Client, err error) {
+	x := b.s.x
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if c != b.client || b.final {
+		return
+	}
+	b.client = nil
+	timeout := errors.Is(err, transaction.ErrTimeout)
+	if !timeout || !b.answered {
+		x.core.deps.Resolver.Report(b.hop, false)
+	}
+	// Another hop may try when this one cannot have acted: nothing came back at all.
+	if !b.answered && len(b.hops) > 0 && !b.aborted {
+		x.core.work.Go(func() { b.nextHop(503) })
+		return
+	}
+	switch {
+	case b.aborted:
+		b.made(487, TimedOut)
+	case timeout:
+		b.made(408, TimedOut)
+	default:
+		b.made(503, Unreachable)
+	}
+}
+
+// made gives the branch a response of the core's own. The lock is held.
+func (b *branch) made(status int, why Made) {
+	from := b.out
+	if from == nil {
+		from = b.target.Msg
+	}
+	b.s.response(b, &Reply{Msg: from.NewResponse(status, "", transaction.NewTag()), Made: why})
+}
+
+func (b *branch) madeLocked(status int, why Made) {
+	b.s.x.mu.Lock()
+	defer b.s.x.mu.Unlock()
+	b.made(status, why)
+}
+
+// timeC ends an INVITE that rings for ever (RFC 3261 16.8): CANCEL, and the 487 or the transaction's end follows.
+func (b *branch) timeC() {
+	if b.final {
+		return
+	}
+	b.abort("")
+}
+
+// notAlive ends a target that sent nothing but 100.
+func (b *branch) notAlive() {
+	if b.final || b.rang {
+		return
+	}
+	b.abort("")
+	b.made(408, NotAlive)
+}
+
+func (b *branch) stopLiveness() {
+	if b.liveness != nil {
+		b.liveness.Stop()
+		b.liveness = nil
+	}
+}
+
+// finish marks the final response; it returns false when there had been one. The lock is held.
+func (b *branch) finish() bool {
+	if b.final {
+		return false
+	}
+	b.final = true
+	b.stopLiveness()
+	if b.timerC != nil {
+		b.timerC.Stop()
+	}
+	return true
+}
+
+// abort cancels what the branch has under way. The lock is held.
+func (b *branch) abort(reason string) {
+	b.aborted, b.reason = true, reason
+	switch {
+	case b.child != nil:
+		b.child.cancelAll(reason)
+	case b.client != nil:
+		b.client.Cancel(reason)
+	}
+}

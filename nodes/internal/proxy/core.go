@@ -1,0 +1,204 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/clearwater-ims/clearwater/nodes/internal/resolve"
+	"github.com/clearwater-ims/clearwater/nodes/internal/sip"
+	"github.com/clearwater-ims/clearwater/nodes/internal/transaction"
+)
+
+// Resolver finds the hops of a name and learns how they did.
+type Resolver interface {
+	SIP(ctx context.Context, t resolve.Target) ([]resolve.Hop, error)
+	Report(hop resolve.Hop, ok bool)
+}
+
+// Wire reaches a hop: an existing connection or socket, or a new one.
+type Wire interface {
+	Dial(ctx context.Context, hop resolve.Hop) (Flow, error)
+}
+
+// Config is what a node tells its core.
+type Config struct {
+	// Accept chooses the function for a request from the wire; nil answers 404 (403 is a function's business).
+	Accept func(m *sip.Message, f Flow) Function
+	// Local finds the function of this node that a next hop names, nil when it is elsewhere.
+	Local func(next sip.URI) Function
+	// SentBy is the host:port that Via shows on a flow.
+	SentBy func(f Flow) string
+	// Timers of the transaction layer; TimerC defaults to 180 s and is the longest wait for a final response after a provisional one.
+	Timers transaction.Config
+	TimerC time.Duration
+	// StayUDP keeps requests over 1300 bytes on UDP (disable_tcp_switch).
+	StayUDP bool
+	// MaxDepth bounds hops between functions of this node, to end loops. Default 50.
+	MaxDepth int
+}
+
+// Deps is what a core works with.
+type Deps struct {
+	Resolver Resolver
+	Wire     Wire
+	Log      *slog.Logger
+	Observe  Observer // may be nil
+}
+
+// Observer counts what functions do; its methods must be quick and safe for concurrent use.
+type Observer interface {
+	Request(function, method string, local bool)
+	Final(function, method string, status int)
+}
+
+// Core runs functions on the transaction layer.
+type Core struct {
+	cfg    Config
+	deps   Deps
+	layer  *transaction.Layer
+	ctx    context.Context //nolint:containedctx // the life of Run, from which each transaction's context derives
+	cancel context.CancelFunc
+	work   sync.WaitGroup
+}
+
+// New makes a core. Messages are refused until Run.
+func New(cfg Config, deps Deps) *Core {
+	if cfg.TimerC == 0 {
+		cfg.TimerC = 180 * time.Second
+	}
+	if cfg.MaxDepth == 0 {
+		cfg.MaxDepth = 50
+	}
+	if deps.Log == nil {
+		deps.Log = slog.New(slog.DiscardHandler)
+	}
+	c := &Core{cfg: cfg, deps: deps}
+	c.layer = transaction.New(cfg.Timers, user{c})
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	return c
+}
+
+// Run drives timers until ctx ends, then waits for functions to return.
+func (c *Core) Run(ctx context.Context) error {
+	err := c.layer.Run(ctx)
+	c.cancel()
+	c.work.Wait()
+	return err
+}
+
+// Held counts transactions without a final response.
+func (c *Core) Held() int64 { return c.layer.Live() }
+
+// Message takes a message from the transport, in order for each flow.
+func (c *Core) Message(m *sip.Message, f Flow) { c.layer.Receive(m, f) }
+
+// Malformed answers a request that could be read but is wrong; others are dropped.
+func (c *Core) Malformed(m *sip.Message, f Flow, why error) {
+	if m == nil || !m.IsRequest() || m.Method == sip.ACK || !m.Has(sip.Via) || !m.Has(sip.CallID) {
+		return
+	}
+	answer := m.NewResponse(400, "", transaction.NewTag())
+	answer.Add(sip.Warning, `399 clearwater "`+escapeQuoted(why.Error())+`"`)
+	_ = f.Send(answer.AppendTo(nil)) // best effort towards a peer that sends rubbish
+}
+
+// FlowClosed ends what waited for responses on a flow.
+func (c *Core) FlowClosed(f Flow) { c.layer.FlowClosed(f) }
+
+// user is the core as the transaction layer sees it.
+type user struct{ c *Core }
+
+func (u user) Request(tx *transaction.Server) {
+	c, m := u.c, tx.Request
+	stampSource(m, tx.Flow())
+	x := &exchange{core: c, tx: tx, flow: tx.Flow(), method: tx.Method()}
+	x.ctx, x.cancel = context.WithCancel(c.ctx)
+	tx.User = x
+	if m.Method == sip.INVITE {
+		_ = tx.Respond(m.NewResponse(100, "", "")) // the caller repeats the INVITE if it is lost
+	}
+	x.run(m)
+}
+
+func (u user) Ack(m *sip.Message, f Flow) {
+	x := &exchange{core: u.c, flow: f, method: sip.ACK}
+	x.ctx, x.cancel = context.WithTimeout(u.c.ctx, 64*500*time.Millisecond)
+	x.run(m)
+}
+
+func (u user) Cancel(tx *transaction.Server, why *sip.Message) {
+	x, ok := tx.User.(*exchange)
+	if !ok {
+		return
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.root != nil {
+		x.root.cancelAll(why.Get(sip.Reason))
+	}
+	x.cancel()
+}
+
+// stampSource writes received and rport into the top Via (RFC 3261 18.2.1, RFC 3581 4).
+func stampSource(m *sip.Message, f Flow) {
+	via, err := sip.ParseVia(m.Get(sip.Via))
+	if err != nil {
+		return
+	}
+	remote := f.Remote()
+	_, wantsPort := sip.Param(via.Params, "rport")
+	if !wantsPort {
+		if host, err := netip.ParseAddr(via.Host); err == nil && host.Unmap() == remote.Addr().Unmap() {
+			return
+		}
+	}
+	via.Params = sip.SetParam(via.Params, "received", remote.Addr().Unmap().String())
+	if wantsPort {
+		via.Params = sip.SetParam(via.Params, "rport", strconv.Itoa(int(remote.Port())))
+	}
+	m.SetFirst(sip.Via, via.String())
+}
+
+// run starts the function that the node chose, on a goroutine of its own.
+func (x *exchange) run(m *sip.Message) {
+	x.core.work.Go(func() {
+		fn := x.core.cfg.Accept(m, x.flow)
+		if fn == nil {
+			x.refuse(m, 404)
+			return
+		}
+		if hops, ok := maxForwards(m); !ok || hops == 0 {
+			x.refuse(m, 483)
+			return
+		}
+		x.mu.Lock()
+		s := &stage{x: x, fn: fn.Name(), h: fn.Serve(), req: m}
+		x.root = s
+		x.mu.Unlock()
+		s.begin(false, nil)
+	})
+}
+
+func (x *exchange) refuse(m *sip.Message, status int) {
+	defer x.cancel()
+	if x.tx != nil {
+		_ = x.tx.Respond(m.NewResponse(status, "", transaction.NewTag()))
+	}
+}
+
+// maxForwards reads Max-Forwards; absent counts as 70, rubbish is not ok.
+func maxForwards(m *sip.Message) (int, bool) {
+	v := m.Get(sip.MaxForwards)
+	if v == "" {
+		return 70, true
+	}
+	n, err := strconv.ParseUint(v, 10, 8)
+	return int(n), err == nil
+}
+
+var errNoHop = errors.New("no hop takes the request")

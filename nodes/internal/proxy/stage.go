@@ -1,0 +1,284 @@
+package proxy
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/clearwater-ims/clearwater/nodes/internal/sip"
+	"github.com/clearwater-ims/clearwater/nodes/internal/transaction"
+)
+
+// exchange is one server transaction (or one ACK) with the tree of functions that serve it. Its lock guards the
+// whole tree.
+type exchange struct {
+	core   *Core
+	tx     *transaction.Server // nil for the ACK of a 2xx
+	flow   Flow
+	method string
+	ctx    context.Context //nolint:containedctx // one transaction's
+	cancel context.CancelFunc
+	mu     sync.Mutex
+	root   *stage
+}
+
+// stage is one function at work in the tree: a proxy with its own forks and its own response context.
+type stage struct {
+	x         *exchange
+	up        *branch // nil: the wire
+	fn        string
+	h         Handler
+	req       *sip.Message // as it came in
+	branches  []*branch
+	pending   int // branches, and decisions being made, without a final response
+	depth     int
+	best      *sip.Message
+	done      bool // a final response went up
+	cancelled bool
+	reason    string // of the CANCEL
+}
+
+// begin calls the request hook and acts on its decision.
+func (s *stage) begin(local bool, carry any) {
+	x := s.x
+	if o := x.core.deps.Observe; o != nil {
+		o.Request(s.fn, x.method, local)
+	}
+	r := &Request{Msg: s.req.Clone(), Flow: x.flow, Local: local, Carry: carry}
+	s.takeOwnRoute(r)
+	x.mu.Lock()
+	s.pending = 1 // the decision itself
+	x.mu.Unlock()
+	var d Decision
+	if r.Msg.ToTag() != "" && x.method != sip.REGISTER {
+		d = s.h.InDialog(x.ctx, r)
+	} else {
+		d = s.h.Initial(x.ctx, r)
+	}
+	s.apply(d)
+}
+
+// takeOwnRoute removes the Route that led here (RFC 3261 16.4). A strict router upstream has put our URI into the
+// Request-URI and the target at the end of the Route; that is undone.
+func (s *stage) takeOwnRoute(r *Request) {
+	m := r.Msg
+	if u, err := sip.ParseURI(m.URI); err == nil && m.Has(sip.Route) {
+		if _, lr := u.Param("lr"); lr && s.x.core.cfg.Local(u) != nil {
+			routes := m.All(sip.Route)
+			last, err := sip.ParseAddress(routes[len(routes)-1])
+			if err == nil {
+				m.Del(sip.Route)
+				for _, v := range routes[:len(routes)-1] {
+					m.Add(sip.Route, v)
+				}
+				m.URI, r.Own = last.URI, u
+				return
+			}
+		}
+	}
+	top := m.Get(sip.Route)
+	if top == "" {
+		return
+	}
+	if u, err := sip.AddressURI(top); err == nil {
+		if s.x.core.cfg.Local(u) != nil {
+			m.Pop(sip.Route)
+			r.Own = u
+		}
+	}
+}
+
+// apply carries out a decision, which counted as one pending branch until now. No lock is held.
+func (s *stage) apply(d Decision) {
+	x := s.x
+	x.mu.Lock()
+	s.pending--
+	if s.done {
+		x.mu.Unlock()
+		return
+	}
+	switch {
+	case s.cancelled && x.method == sip.INVITE:
+		s.settle(s.req.NewResponse(487, "", transaction.NewTag()))
+	case d.reply != nil:
+		s.settle(d.reply)
+	case d.silent:
+		s.end()
+	case len(d.targets) == 0:
+		s.settle(s.req.NewResponse(500, "", transaction.NewTag()))
+	default:
+		started := s.fork(d.targets)
+		x.mu.Unlock()
+		for i, b := range started {
+			if i == len(started)-1 {
+				b.start()
+				return
+			}
+			x.core.work.Go(b.start)
+		}
+		return
+	}
+	x.mu.Unlock()
+}
+
+// fork adds branches. The lock is held.
+func (s *stage) fork(targets []Target) []*branch {
+	started := make([]*branch, 0, len(targets))
+	for _, t := range targets {
+		b := &branch{s: s, target: t}
+		started = append(started, b)
+	}
+	s.branches = append(s.branches, started...)
+	s.pending += len(started)
+	return started
+}
+
+// response takes a response of a branch. The lock is held.
+func (s *stage) response(b *branch, r *Reply) {
+	if b.final && !(r.Msg.Status < 300 && r.Msg.Status >= 200 && s.x.method == sip.INVITE) {
+		return
+	}
+	r.Target, r.Rang = &b.target, b.rang
+	final := r.Msg.Status >= 200
+	verdict := s.h.Response(r)
+	if verdict.drop && !final {
+		return
+	}
+	if r.Msg.Status > 100 && !final {
+		b.rang = true
+		b.stopLiveness()
+	}
+	if verdict.instead != nil || verdict.later != nil {
+		s.replace(b, verdict)
+		return
+	}
+	if !final {
+		if !s.done {
+			s.passUp(r.Msg)
+		}
+		return
+	}
+	first := b.finish()
+	if first {
+		s.pending--
+	}
+	s.settle(r.Msg)
+}
+
+// replace ends a branch and puts a new decision in its place. The lock is held.
+func (s *stage) replace(b *branch, v Verdict) {
+	if b.finish() {
+		b.abort("")
+	} else {
+		s.pending++ // a late 2xx of a branch that had ended
+	}
+	s.x.core.work.Go(func() {
+		if v.instead != nil {
+			s.apply(*v.instead)
+			return
+		}
+		s.apply(v.later(s.x.ctx))
+	})
+}
+
+// settle takes a final response that is not pending any more (RFC 3261 16.7). The lock is held.
+func (s *stage) settle(m *sip.Message) {
+	switch {
+	case m.Status < 300:
+		if !s.done || s.x.method == sip.INVITE { // every 2xx to INVITE goes up
+			s.done = true
+			s.passUp(m)
+		}
+		s.cancelOthers("SIP;cause=200;text=\"Call completed elsewhere\"")
+		s.end()
+		return
+	case m.Status >= 600:
+		s.cancelOthers("")
+	}
+	s.best = better(s.best, m)
+	if s.pending == 0 && !s.done {
+		s.done = true
+		s.passUp(s.best)
+		s.end()
+	}
+}
+
+// end frees the context once the whole tree is through. The lock is held.
+func (s *stage) end() {
+	if s.up == nil && s.pending == 0 {
+		s.x.cancel()
+	}
+}
+
+func (s *stage) passUp(m *sip.Message) {
+	x := s.x
+	if o := x.core.deps.Observe; o != nil && m.Status >= 200 {
+		o.Final(s.fn, x.method, m.Status)
+	}
+	if s.up != nil {
+		s.up.s.response(s.up, &Reply{Msg: m})
+		return
+	}
+	if x.tx == nil {
+		return
+	}
+	if m.Status == 408 && x.method != sip.INVITE { // RFC 4320 4.1: too late to help anybody
+		x.tx.Abandon()
+		return
+	}
+	if err := x.tx.Respond(m); err != nil {
+		x.core.deps.Log.Debug("sending response", "call_id", m.CallID(), "status", m.Status, "error", err)
+	}
+}
+
+// cancelAll cancels a stage from above. The lock is held.
+func (s *stage) cancelAll(reason string) {
+	if s.done || s.cancelled {
+		return
+	}
+	s.cancelled, s.reason = true, reason
+	s.cancelOthers(reason)
+}
+
+// cancelOthers cancels every branch that has no final response. The lock is held.
+func (s *stage) cancelOthers(reason string) {
+	if s.x.method != sip.INVITE {
+		return
+	}
+	for _, b := range s.branches {
+		if !b.final {
+			b.abort(reason)
+		}
+	}
+}
+
+// better chooses between two final responses (RFC 3261 16.7 step 6): 6xx, then the lowest class; within 4xx those that
+// tell the caller how to go on; the first of equals.
+func better(a, b *sip.Message) *sip.Message {
+	if a == nil || rank(b.Status) < rank(a.Status) {
+		return b
+	}
+	return a
+}
+
+func rank(status int) int {
+	switch {
+	case status >= 600:
+		return 0
+	case status == 401 || status == 407 || status == 415 || status == 420 || status == 484:
+		return 350
+	case status == 503:
+		return 599
+	default:
+		return status / 100 * 100
+	}
+}
+
+// after runs f under the lock of the exchange when d has passed, unless stopped.
+func (x *exchange) after(d time.Duration, f func()) *time.Timer {
+	return time.AfterFunc(d, func() {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		f()
+	})
+}

@@ -1,0 +1,150 @@
+package transaction
+
+import (
+	"time"
+
+	"github.com/clearwater-ims/clearwater/nodes/internal/sip"
+)
+
+// Server is a server transaction (RFC 3261 17.2).
+type Server struct {
+	entry
+	layer   *Layer
+	key     key
+	flow    Flow
+	method  string
+	last    []byte       // last response, for retransmissions
+	Request *sip.Message // nil once a final response has been sent
+	User    any          // the User's own; set in User.Request, before anything else can see it
+}
+
+// Flow is where the request came from.
+func (tx *Server) Flow() Flow { return tx.flow }
+
+// Method of the request; it outlives Request.
+func (tx *Server) Method() string { return tx.method }
+
+// Respond sends a response. After a final one only 2xx to INVITE are still sent (RFC 6026 7.1); others are dropped.
+func (tx *Server) Respond(m *sip.Message) error {
+	b := m.AppendTo(make([]byte, 0, 1024))
+	tx.mu.Lock()
+	send := tx.advance(m.Status, b)
+	tx.mu.Unlock()
+	if !send {
+		return nil
+	}
+	return tx.flow.Send(b)
+}
+
+// advance moves the state machine for a response to be sent. The lock is held.
+func (tx *Server) advance(status int, b []byte) (send bool) {
+	switch tx.state {
+	case trying, proceeding:
+	case accepted:
+		return status >= 200 && status < 300
+	default:
+		return false
+	}
+	if status < 200 {
+		tx.state, tx.last = proceeding, b
+		return true
+	}
+	tx.layer.table.live.Add(-1)
+	tx.Request = nil
+	now, t1 := time.Now(), tx.layer.cfg.T1
+	switch {
+	case tx.method == sip.INVITE && status < 300:
+		tx.state, tx.last = accepted, nil
+		tx.end(now.Add(64 * t1)) // timer L
+	case tx.method == sip.INVITE:
+		tx.state, tx.last = completed, b
+		if !tx.flow.Reliable() {
+			tx.interval, tx.resendAt = t1, now.Add(t1) // timer G
+		}
+		tx.end(now.Add(64 * t1)) // timer H
+	case tx.flow.Reliable():
+		tx.finish()
+	default:
+		tx.state, tx.last = completed, b
+		tx.end(now.Add(64 * t1)) // timer J
+	}
+	return true
+}
+
+func (tx *Server) end(at time.Time) {
+	tx.endAt = at
+	tx.timer.owner = tx
+	tx.arm(&tx.layer.wheel)
+}
+
+// finish forgets the transaction. The lock is held.
+func (tx *Server) finish() {
+	tx.state, tx.last, tx.Request, tx.User = terminated, nil, nil, nil
+	tx.layer.wheel.stop(&tx.timer)
+	tx.layer.table.removeServer(tx.key)
+}
+
+// Abandon ends a transaction without an answer: a non-INVITE request that timed out (RFC 4320 4.2).
+func (tx *Server) Abandon() {
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	if tx.state == trying || tx.state == proceeding {
+		tx.layer.table.live.Add(-1)
+		tx.finish()
+	}
+}
+
+// pending tells whether no final response has been sent.
+func (tx *Server) pending() bool {
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	return tx.state == trying || tx.state == proceeding
+}
+
+// retransmitted answers a repeated request with the last response.
+func (tx *Server) retransmitted(f Flow) {
+	tx.mu.Lock()
+	last := tx.last
+	tx.mu.Unlock()
+	if last != nil {
+		_ = f.Send(last) // the next retransmission tries again
+	}
+}
+
+// acknowledged takes an ACK with the branch of the INVITE. It returns false when that is not the ACK of an error.
+func (tx *Server) acknowledged() bool {
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	switch tx.state {
+	case completed:
+		tx.state, tx.resendAt = confirmed, time.Time{}
+		if tx.flow.Reliable() {
+			tx.finish()
+			return true
+		}
+		tx.end(time.Now().Add(tx.layer.cfg.T4)) // timer I
+		return true
+	case confirmed, terminated:
+		return true
+	default:
+		return false
+	}
+}
+
+func (tx *Server) fire(now time.Time) {
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	if tx.state == terminated {
+		return
+	}
+	if !tx.endAt.IsZero() && !now.Before(tx.endAt) {
+		tx.finish()
+		return
+	}
+	if !tx.resendAt.IsZero() && !now.Before(tx.resendAt) {
+		_ = tx.flow.Send(tx.last)
+		tx.interval = min(2*tx.interval, tx.layer.cfg.T2)
+		tx.resendAt = now.Add(tx.interval)
+	}
+	tx.arm(&tx.layer.wheel)
+}
