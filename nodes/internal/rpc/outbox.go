@@ -3,6 +3,7 @@ package rpc
 import (
 	"fmt"
 	"net"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -75,6 +76,7 @@ func (o *outbox) take(written []byte) []byte {
 // run writes until close or a write fails.
 func (o *outbox) run(conn net.Conn) error {
 	for range o.wake {
+		runtime.Gosched() // callers that are ready add their frames first
 		for out := o.take(nil); out != nil; out = o.take(out) {
 			if err := conn.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
 				return fmt.Errorf("writing frames: %w", err)
