@@ -154,7 +154,7 @@ func (b *branch) nextHop(status int) {
 		err := errNoHop
 		for _, h := range b.transports(hop) {
 			var flow Flow
-			if flow, err = core.deps.Wire.Dial(x.ctx, h); err == nil {
+			if flow, err = core.deps.Wire.Flow(h); err == nil {
 				if err = b.send(flow); err == nil {
 					return
 				}
@@ -186,7 +186,7 @@ func (b *branch) send(f Flow) error {
 	m, sentBy := b.out.Clone(), x.core.cfg.SentBy(f)
 	if x.method == sip.ACK {
 		x.core.layer.StampVia(m, f, sentBy)
-		err := f.Send(m.AppendTo(make([]byte, 0, 1024)))
+		err := f.Send(m.AppendTo(make([]byte, 0, 1024)), nil)
 		if err == nil {
 			b.finish()
 			b.s.pending--

@@ -22,7 +22,7 @@ type Resolver interface {
 
 // Wire reaches a hop: an existing connection or socket, or a new one.
 type Wire interface {
-	Dial(ctx context.Context, hop resolve.Hop) (Flow, error)
+	Flow(hop resolve.Hop) (Flow, error)
 }
 
 // Config is what a node tells its core.
@@ -104,11 +104,8 @@ func (c *Core) Malformed(m *sip.Message, f Flow, why error) {
 	}
 	answer := m.NewResponse(400, "", transaction.NewTag())
 	answer.Add(sip.Warning, `399 clearwater "`+escapeQuoted(why.Error())+`"`)
-	_ = f.Send(answer.AppendTo(nil)) // best effort towards a peer that sends rubbish
+	_ = f.Send(answer.AppendTo(nil), nil) // best effort towards a peer that sends rubbish
 }
-
-// FlowClosed ends what waited for responses on a flow.
-func (c *Core) FlowClosed(f Flow) { c.layer.FlowClosed(f) }
 
 // user is the core as the transaction layer sees it.
 type user struct{ c *Core }

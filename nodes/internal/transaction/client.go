@@ -25,18 +25,19 @@ type Client struct {
 // and must not be changed afterwards. An error means that nothing was sent; otherwise the receiver hears of the end.
 func (l *Layer) Send(m *sip.Message, f Flow, sentBy string, r Receiver) (*Client, error) {
 	branch := newBranch()
-	m.Push(sip.Via, "SIP/2.0/"+f.Transport()+" "+sentBy+";branch="+branch)
+	m.Push(sip.Via, "SIP/2.0/"+viaTransport(f)+" "+sentBy+";branch="+branch)
 	c := &Client{layer: l, key: clientKey(branch, m.Method), flow: f, method: m.Method, receiver: r, request: m}
 	b := m.AppendTo(make([]byte, 0, 1536))
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	l.table.addClient(c.key, c)
-	if err := f.Send(b); err != nil {
+	if err := f.Send(b, c.undeliverable); err != nil {
 		c.state = terminated
 		l.table.removeClient(c.key)
 		m.Pop(sip.Via)
 		return nil, err
 	}
+	l.flows.add(c)
 	l.table.live.Add(1)
 	now := time.Now()
 	if !f.Reliable() {
@@ -63,6 +64,7 @@ func (c *Client) finish() {
 	c.state, c.request, c.sent, c.cancel = terminated, nil, nil, nil
 	c.layer.wheel.stop(&c.timer)
 	c.layer.table.removeClient(c.key)
+	c.layer.flows.remove(c)
 }
 
 func (c *Client) received(m *sip.Message) {
@@ -123,6 +125,7 @@ func (c *Client) final(m *sip.Message) {
 	switch {
 	case c.method == sip.INVITE && m.Status < 300:
 		c.state, c.request, c.sent = accepted, nil, nil
+		c.layer.flows.remove(c)
 		c.end(now.Add(64 * t1)) // timer M
 	case c.method == sip.INVITE:
 		c.state = completed
@@ -146,7 +149,7 @@ func (c *Client) final(m *sip.Message) {
 func (c *Client) acknowledge(m *sip.Message) {
 	ack := c.sibling(sip.ACK)
 	ack.Set(sip.To, m.Get(sip.To))
-	_ = c.flow.Send(ack.AppendTo(make([]byte, 0, 512))) // lost: the peer repeats the response and we the ACK
+	_ = c.flow.Send(ack.AppendTo(make([]byte, 0, 512)), nil) // lost: the peer repeats the response and we the ACK
 }
 
 // sibling builds an ACK or CANCEL to the request: same Via, Request-URI, Route, From, To, Call-ID and CSeq number.
@@ -202,7 +205,7 @@ func (c *Client) sendCancel() {
 	defer tx.mu.Unlock()
 	c.layer.table.addClient(tx.key, tx)
 	c.layer.table.live.Add(1)
-	if err := c.flow.Send(b); err != nil {
+	if err := c.flow.Send(b, nil); err != nil {
 		tx.finish()
 		return
 	}
@@ -256,7 +259,7 @@ func (c *Client) fire(now time.Time) {
 }
 
 func (c *Client) resend(now time.Time) {
-	_ = c.flow.Send(c.sent) // the next one tries again; timer B or F ends it
+	_ = c.flow.Send(c.sent, nil) // the next one tries again; timer B or F ends it
 	c.interval *= 2
 	if c.method != sip.INVITE {
 		c.interval = min(c.interval, c.layer.cfg.T2)
@@ -264,25 +267,10 @@ func (c *Client) resend(now time.Time) {
 	c.resendAt = now.Add(c.interval)
 }
 
-// FlowClosed ends every client transaction on a flow that has no final response; the transport calls it.
-func (l *Layer) FlowClosed(f Flow) {
-	var lost []*Client
-	for i := range l.table.clients {
-		s := &l.table.clients[i]
-		s.mu.Lock()
-		for _, c := range s.m {
-			if c.flow == f {
-				lost = append(lost, c)
-			}
-		}
-		s.mu.Unlock()
-	}
-	for _, c := range lost {
-		c.Lost()
-	}
-}
+// undeliverable hears from the transport that the request was queued and could not be sent.
+func (c *Client) undeliverable(error) { c.Lost() }
 
 // StampVia puts a Via with a fresh branch on a message that starts no transaction: the ACK of a 2xx (RFC 3261 16.6 step 8).
 func (l *Layer) StampVia(m *sip.Message, f Flow, sentBy string) {
-	m.Push(sip.Via, "SIP/2.0/"+f.Transport()+" "+sentBy+";branch="+newBranch())
+	m.Push(sip.Via, "SIP/2.0/"+viaTransport(f)+" "+sentBy+";branch="+newBranch())
 }

@@ -33,7 +33,7 @@ func (tx *Server) Respond(m *sip.Message) error {
 	if !send {
 		return nil
 	}
-	return tx.flow.Send(b)
+	return tx.flow.Send(b, nil)
 }
 
 // advance moves the state machine for a response to be sent. The lock is held.
@@ -107,7 +107,7 @@ func (tx *Server) retransmitted(f Flow) {
 	last := tx.last
 	tx.mu.Unlock()
 	if last != nil {
-		_ = f.Send(last) // the next retransmission tries again
+		_ = f.Send(last, nil) // the next retransmission tries again
 	}
 }
 
@@ -142,7 +142,7 @@ func (tx *Server) fire(now time.Time) {
 		return
 	}
 	if !tx.resendAt.IsZero() && !now.Before(tx.resendAt) {
-		_ = tx.flow.Send(tx.last)
+		_ = tx.flow.Send(tx.last, nil)
 		tx.interval = min(2*tx.interval, tx.layer.cfg.T2)
 		tx.resendAt = now.Add(tx.interval)
 	}

@@ -7,20 +7,15 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net/netip"
 	"sync"
 	"time"
 
 	"github.com/clearwater-ims/clearwater/nodes/internal/sip"
+	"github.com/clearwater-ims/clearwater/nodes/internal/transport"
 )
 
 // Flow is where a message came from and where it goes: a UDP address pair or one connection.
-type Flow interface {
-	Send(b []byte) error
-	Reliable() bool    // no retransmissions needed
-	Transport() string // UDP, TCP, TLS: as Via writes it
-	Remote() netip.AddrPort
-}
+type Flow = *transport.Flow
 
 // User is told of requests. Its methods are called on the transport's reader and must not block.
 type User interface {
@@ -67,6 +62,7 @@ type Layer struct {
 	user    User
 	wheel   wheel
 	table   table
+	flows   flows
 	strange func(m *sip.Message) // a response without a transaction
 }
 
@@ -76,6 +72,7 @@ func New(cfg Config, user User) *Layer {
 	l := &Layer{cfg: cfg, user: user}
 	l.wheel.init()
 	l.table.init()
+	l.flows.init()
 	return l
 }
 
@@ -132,7 +129,7 @@ func (l *Layer) cancel(m *sip.Message, via sip.ViaHop, f Flow) {
 		status = 481
 	}
 	answer := m.NewResponse(status, "", NewTag())
-	if err := f.Send(answer.AppendTo(nil)); err != nil {
+	if err := f.Send(answer.AppendTo(nil), nil); err != nil {
 		l.cfg.Log.Debug("answering CANCEL", "call_id", m.CallID(), "error", err)
 	}
 	if tx != nil && tx.pending() {
