@@ -83,3 +83,19 @@ func (b *blacklist) order(hops []Hop, now time.Time) []Hop {
 	}
 	return append(append(probe, white...), black...)
 }
+
+// without leaves out the hops that are black; grey ones stay.
+func (b *blacklist) without(hops []Hop, now time.Time) []Hop {
+	if b.size.Load() == 0 {
+		return hops
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	out := hops[:0]
+	for _, hop := range hops {
+		if m, marked := b.hops[hop]; !marked || !now.Before(m.greyFrom) {
+			out = append(out, hop)
+		}
+	}
+	return out
+}

@@ -381,6 +381,34 @@ func TestBlacklist(t *testing.T) {
 	expect("white for all", one)
 }
 
+func TestPreferredIsOnePriority(t *testing.T) {
+	z := startZone(t,
+		`_sip._tcp.p.test. 600 IN SRV 1 1 5060 a.p.test.`, `_sip._tcp.p.test. 600 IN SRV 1 1 5060 b.p.test.`,
+		`_sip._tcp.p.test. 600 IN SRV 2 1 5060 c.p.test.`,
+		`a.p.test. 600 IN A 10.0.0.1`, `b.p.test. 600 IN A 10.0.0.2`, `c.p.test. 600 IN A 10.0.0.3`)
+	r, _ := newResolver(t, Config{Servers: []string{z.addr}, Blacklist: 30 * time.Second})
+	expect := func(want ...string) {
+		t.Helper()
+		hops, err := r.Preferred(t.Context(), Target{Host: "p.test", Transport: TCP})
+		var got []string
+		for _, h := range hops {
+			got = append(got, h.Addr.Addr().String())
+		}
+		slices.Sort(got)
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("got %v %v, want %v", got, err, want)
+		}
+	}
+	black := func(addr string) { r.Report(Hop{netip.MustParseAddrPort(addr + ":5060"), TCP}, false) }
+	expect("10.0.0.1", "10.0.0.2")
+	black("10.0.0.1")
+	expect("10.0.0.2")
+	black("10.0.0.2")
+	expect("10.0.0.3")
+	black("10.0.0.3")
+	expect("10.0.0.1", "10.0.0.2")
+}
+
 func TestNewRefusesBadServers(t *testing.T) {
 	for _, servers := range [][]string{nil, {"a"}, {"1.1.1.1", "1.1.1.1", "1.1.1.1", "1.1.1.1"}, {"1.1.1.1:x"}} {
 		if _, err := New(Config{Servers: servers}, Deps{}); err == nil {

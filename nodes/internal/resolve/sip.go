@@ -21,16 +21,55 @@ func (r *Resolver) SIP(ctx context.Context, t Target) ([]Hop, error) {
 	if err != nil {
 		return nil, fmt.Errorf("resolving %s: %w", t.Host, err)
 	}
-	return r.black.order(hops, r.now()), nil
+	return r.black.order(bare(hops), r.now()), nil
 }
 
-func (r *Resolver) locate(ctx context.Context, t Target) ([]Hop, error) {
+// Preferred returns the equally good hops of the target: those of the first priority that has one which is not black,
+// without the black ones; when all are black, those of the first priority. It suits who spreads connections itself.
+func (r *Resolver) Preferred(ctx context.Context, t Target) ([]Hop, error) {
+	hops, err := r.locate(ctx, t)
+	if err != nil {
+		return nil, fmt.Errorf("resolving %s: %w", t.Host, err)
+	}
+	for start := 0; start < len(hops); {
+		end := start + 1
+		for end < len(hops) && hops[end].rank == hops[start].rank {
+			end++
+		}
+		if usable := r.black.without(bare(hops[start:end]), r.now()); len(usable) > 0 {
+			return usable, nil
+		}
+		start = end
+	}
+	first := slices.IndexFunc(hops, func(h ranked) bool { return h.rank != hops[0].rank })
+	if first < 0 {
+		first = len(hops)
+	}
+	return bare(hops[:first]), nil
+}
+
+// ranked is a hop with the priority of its SRV record.
+type ranked struct {
+	Hop
+	rank uint16
+}
+
+func bare(hops []ranked) []Hop {
+	out := make([]Hop, len(hops))
+	for i, h := range hops {
+		out[i] = h.Hop
+	}
+	return out
+}
+
+func (r *Resolver) locate(ctx context.Context, t Target) ([]ranked, error) {
 	sips := strings.EqualFold(t.Scheme, "sips")
 	if sips && t.Transport != None {
 		t.Transport = TLS // sips with transport=tcp is TLS over TCP (RFC 3261 19.1.2, 26.2.2)
 	}
 	if addr, ok := ParseHost(t.Host); ok {
-		return []Hop{{netip.AddrPortFrom(addr, portOr(t.Port, t.transport(sips))), t.transport(sips)}}, nil
+		hop := Hop{netip.AddrPortFrom(addr, portOr(t.Port, t.transport(sips))), t.transport(sips)}
+		return []ranked{{Hop: hop}}, nil
 	}
 	if t.Port != 0 { // RFC 3263 4.2: an explicit port means addresses only
 		return r.hosts(ctx, t.Host, t.Port, t.transport(sips))
@@ -73,7 +112,7 @@ func portOr(port uint16, t Transport) uint16 {
 }
 
 // naptr follows the best usable NAPTR record (RFC 3263 4.1). A record that leads nowhere gives way to the next.
-func (r *Resolver) naptr(ctx context.Context, host string, sips bool) ([]Hop, error) {
+func (r *Resolver) naptr(ctx context.Context, host string, sips bool) ([]ranked, error) {
 	rrs, err := r.lookup(ctx, host, dns.TypeNAPTR)
 	if err != nil {
 		return nil, err
@@ -119,7 +158,7 @@ func naptrTransport(service string) Transport {
 }
 
 // services tries the SRV records of each transport in turn, then the addresses of the host itself.
-func (r *Resolver) services(ctx context.Context, host string, try []Transport, plain Transport) ([]Hop, error) {
+func (r *Resolver) services(ctx context.Context, host string, try []Transport, plain Transport) ([]ranked, error) {
 	for _, t := range try {
 		hops, err := r.srv(ctx, srvName(host, t), t)
 		if err == nil && len(hops) > 0 {
@@ -144,7 +183,7 @@ func srvName(host string, t Transport) string {
 }
 
 // srv expands one SRV set: priorities in order, weights by lot (RFC 2782), every address of every target.
-func (r *Resolver) srv(ctx context.Context, name string, t Transport) ([]Hop, error) {
+func (r *Resolver) srv(ctx context.Context, name string, t Transport) ([]ranked, error) {
 	rrs, err := r.lookup(ctx, name, dns.TypeSRV)
 	if err != nil {
 		return nil, err
@@ -156,13 +195,16 @@ func (r *Resolver) srv(ctx context.Context, name string, t Transport) ([]Hop, er
 		}
 	}
 	r.weigh(records)
-	var hops []Hop
+	var hops []ranked
 	var last error = ErrNotFound
 	for _, s := range records {
 		more, err := r.hosts(ctx, s.Target, s.Port, t)
 		if err != nil {
 			last = err // one dead target does not hide the others
 			continue
+		}
+		for i := range more {
+			more[i].rank = s.Priority
 		}
 		if hops = append(hops, more...); len(hops) >= maxHops {
 			return hops[:maxHops], nil
@@ -207,14 +249,14 @@ func (r *Resolver) draw(group []*dns.SRV) {
 	}
 }
 
-func (r *Resolver) hosts(ctx context.Context, host string, port uint16, t Transport) ([]Hop, error) {
+func (r *Resolver) hosts(ctx context.Context, host string, port uint16, t Transport) ([]ranked, error) {
 	addrs, err := r.addresses(ctx, host)
 	if err != nil {
 		return nil, err
 	}
-	hops := make([]Hop, 0, len(addrs))
+	hops := make([]ranked, 0, len(addrs))
 	for _, a := range addrs {
-		hops = append(hops, Hop{netip.AddrPortFrom(a, port), t})
+		hops = append(hops, ranked{Hop: Hop{netip.AddrPortFrom(a, port), t}})
 	}
 	return hops, nil
 }

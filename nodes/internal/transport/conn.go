@@ -1,0 +1,248 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/clearwater-ims/clearwater/nodes/internal/resolve"
+	"github.com/clearwater-ims/clearwater/nodes/internal/sip"
+)
+
+// conn is one TCP connection, accepted or opened. One goroutine reads; one writes while there is something to write.
+type conn struct {
+	layer  *Layer
+	flow   *Flow
+	key    remoteKey
+	used   atomic.Int64 // Unix nanoseconds of the last write
+	opened atomic.Bool
+
+	mu      sync.Mutex
+	sock    net.Conn // nil while connecting
+	pending []byte
+	spare   []byte        // the buffer that the writer has given back
+	waiting []func(error) // failed callbacks of the messages in pending
+	writing bool
+	err     error // set once it is over
+	cancel  context.CancelFunc
+}
+
+// readBuffer is what an idle connection holds; it grows with the message and shrinks when that is gone.
+const readBuffer = 4096
+
+// connTo returns the connection to a remote address, and opens one if there is none.
+func (l *Layer) connTo(ln Listener, remote netip.AddrPort) (*conn, error) {
+	key := remoteKey{ln.Name, remote}
+	l.mu.RLock()
+	c := l.byRemote[key]
+	l.mu.RUnlock()
+	if c != nil {
+		return c, nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if c := l.byRemote[key]; c != nil {
+		return c, nil
+	}
+	return l.open(ln, remote, true)
+}
+
+// open makes a connection and starts connecting; l.mu is held. shared lets others find it by its remote address.
+func (l *Layer) open(ln Listener, remote netip.AddrPort, shared bool) (*conn, error) {
+	if !l.running {
+		return nil, fmt.Errorf("connecting to tcp:%s: %w", remote, ErrClosed)
+	}
+	if len(l.bySerial) >= l.cfg.MaxConnections {
+		l.metrics.failures.WithLabelValues("limit").Inc()
+		return nil, fmt.Errorf("connecting to tcp:%s: %w", remote, ErrLimit)
+	}
+	ctx, cancel := context.WithCancel(l.ctx)
+	c := &conn{layer: l, key: remoteKey{ln.Name, remote}, cancel: cancel}
+	// The local port is not known yet; a flow's identity must not change, so it stays 0. The serial tells them apart.
+	c.flow = NewFlow(ID{resolve.TCP, netip.AddrPortFrom(ln.Addr.Addr(), 0), remote, l.serial.Add(1)}, ln.Name, c)
+	l.bySerial[c.flow.id.Serial] = c
+	if shared {
+		l.byRemote[c.key] = c
+	}
+	l.connGroup.Go(func() { c.connect(ctx, ln) })
+	return c, nil
+}
+
+func (c *conn) connect(ctx context.Context, ln Listener) {
+	defer c.cancel()
+	d := net.Dialer{Timeout: c.layer.cfg.ConnectTimeout, KeepAliveConfig: keepAlive(), Control: userTimeout}
+	if !ln.Addr.Addr().IsUnspecified() {
+		// Peers trust us by address, so the connection must come from the listener's.
+		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(ln.Addr.Addr(), 0))
+	}
+	sock, err := d.DialContext(ctx, "tcp", c.key.remote.String())
+	if err != nil {
+		c.layer.metrics.failures.WithLabelValues("connect").Inc()
+		c.shut(fmt.Errorf("connecting to tcp:%s: %w", c.key.remote, err))
+		return
+	}
+	c.mu.Lock()
+	if c.err != nil {
+		c.mu.Unlock()
+		_ = sock.Close()
+		return
+	}
+	c.sock = sock
+	c.opened.Store(true)
+	c.start()
+	c.mu.Unlock()
+	c.layer.metrics.connections.Inc()
+	c.read(sock, false)
+}
+
+// Send queues a message for the writer.
+func (c *conn) Send(_ *Flow, buf []byte, failed func(error)) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return fmt.Errorf("sending to tcp:%s: %w: %w", c.key.remote, ErrClosed, c.err)
+	}
+	if len(c.pending)+len(buf) > c.layer.cfg.MaxQueue {
+		c.layer.metrics.failures.WithLabelValues("queue").Inc()
+		return fmt.Errorf("sending to tcp:%s: %w", c.key.remote, ErrQueueFull)
+	}
+	if c.pending == nil {
+		c.pending, c.spare = c.spare, nil
+	}
+	c.pending = append(c.pending, buf...)
+	if failed != nil {
+		c.waiting = append(c.waiting, failed)
+	}
+	c.layer.metrics.sent[resolve.TCP].Inc()
+	c.start()
+	return nil
+}
+
+// start has the queue written; c.mu is held.
+func (c *conn) start() {
+	if c.writing || c.sock == nil || len(c.pending) == 0 {
+		return
+	}
+	c.writing = true
+	c.layer.connGroup.Go(func() { c.write(c.sock) })
+}
+
+// write drains the queue. Whatever gathers while one write runs goes out with the next.
+func (c *conn) write(sock net.Conn) {
+	for {
+		c.mu.Lock()
+		if len(c.pending) == 0 || c.err != nil {
+			c.writing = false
+			c.mu.Unlock()
+			return
+		}
+		batch, waiting := c.pending, c.waiting
+		c.pending, c.waiting = nil, nil
+		c.mu.Unlock()
+
+		now := time.Now()
+		c.used.Store(now.UnixNano())
+		_ = sock.SetWriteDeadline(now.Add(c.layer.cfg.SendTimeout))
+		if _, err := sock.Write(batch); err != nil {
+			c.layer.metrics.failures.WithLabelValues("send").Inc()
+			err = fmt.Errorf("sending to tcp:%s: %w", c.key.remote, err)
+			c.shut(err)
+			fail(waiting, err)
+			return
+		}
+		c.mu.Lock()
+		if cap(batch) <= 64<<10 && c.spare == nil {
+			c.spare = batch[:0]
+		}
+		c.mu.Unlock()
+	}
+}
+
+func fail(waiting []func(error), err error) {
+	for _, failed := range waiting {
+		failed(err)
+	}
+}
+
+// Close ends the connection.
+func (c *conn) Close() { c.shut(ErrClosed) }
+
+// shut ends the connection once: it is forgotten, waiting messages fail, the flow is closed.
+func (c *conn) shut(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return
+	}
+	c.err = err
+	waiting := c.waiting
+	c.pending, c.spare, c.waiting = nil, nil, nil
+	c.layer.forget(c)
+	if c.cancel != nil {
+		c.cancel()
+	}
+	if c.sock != nil {
+		_ = c.sock.Close()
+		c.layer.metrics.connections.Dec()
+	}
+	// Not on the caller's goroutine: it may hold locks that these take.
+	c.layer.connGroup.Go(func() {
+		fail(waiting, err)
+		c.flow.MarkClosed()
+	})
+}
+
+func (l *Layer) forget(c *conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.bySerial, c.flow.id.Serial)
+	if l.byRemote[c.key] == c {
+		delete(l.byRemote, c.key)
+	}
+}
+
+// read is the loop of a connection: fill, frame, parse, hand over. It ends the connection when it returns.
+func (c *conn) read(sock net.Conn, accepted bool) {
+	r := reader{conn: c, sock: sock, buf: make([]byte, readBuffer)}
+	r.frame.maxHeader, r.frame.maxMessage = c.layer.cfg.MaxHeader, c.layer.cfg.MaxMessage
+	r.frame.reset()
+	r.partial = accepted // whoever connects has to say something
+	r.since = time.Now()
+	err := r.run()
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		c.layer.metrics.failures.WithLabelValues("timeout").Inc()
+	}
+	c.shut(fmt.Errorf("reading from tcp:%s: %w", c.key.remote, err))
+}
+
+// broken answers a fault in framing if the request can be made out, and counts it. The connection is over, so the
+// answer is written at once, and a little of what the peer still sends is read, lest a reset overtakes the answer.
+func (c *conn) broken(sock net.Conn, data []byte, fault error) {
+	m, _ := sip.Parse(data[:headerEnd(data)]) // without its body a message is faulty, but complete enough for an answer
+	answer := refusal(m, fault)
+	if answer == nil {
+		c.layer.bad(resolve.TCP, "closed")
+		return
+	}
+	c.layer.bad(resolve.TCP, "answered")
+	_ = sock.SetDeadline(time.Now().Add(lingerTime))
+	if _, err := sock.Write(answer.AppendTo(nil)); err != nil {
+		return
+	}
+	if half, ok := sock.(*net.TCPConn); ok && half.CloseWrite() == nil {
+		_, _ = io.Copy(io.Discard, io.LimitReader(sock, lingerBytes))
+	}
+}
+
+// What a peer may still send after a fault while we wait for it to read the answer.
+const (
+	lingerTime  = 500 * time.Millisecond
+	lingerBytes = 1 << 20
+)

@@ -1,0 +1,87 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"syscall"
+	"time"
+
+	"github.com/clearwater-ims/clearwater/nodes/internal/resolve"
+	"golang.org/x/sys/unix"
+)
+
+// tcpListener accepts connections on one address.
+type tcpListener struct {
+	Listener
+	layer *Layer
+	ln    net.Listener
+}
+
+func keepAlive() net.KeepAliveConfig {
+	return net.KeepAliveConfig{Enable: true, Idle: 60 * time.Second, Interval: 15 * time.Second, Count: 4}
+}
+
+// userTimeout bounds how long the kernel repeats what the peer does not acknowledge, so that a connection to a machine
+// that vanished without a word ends in seconds rather than in a quarter of an hour.
+func userTimeout(_, _ string, c syscall.RawConn) error {
+	var failed error
+	err := c.Control(func(fd uintptr) {
+		failed = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 10000)
+	})
+	return errors.Join(err, failed)
+}
+
+func listenTCP(l *Layer, ln Listener) (*tcpListener, error) {
+	lc := net.ListenConfig{KeepAliveConfig: keepAlive()}
+	nl, err := lc.Listen(context.Background(), "tcp", ln.Addr.String())
+	if err != nil {
+		return nil, fmt.Errorf("binding: %w", err)
+	}
+	ln.Addr = addrPort(nl.Addr())
+	return &tcpListener{Listener: ln, layer: l, ln: nl}, nil
+}
+
+// accept serves until the listener closes. Running out of descriptors only slows it down.
+func (t *tcpListener) accept(ctx context.Context) {
+	for {
+		sock, err := t.ln.Accept()
+		switch {
+		case err == nil:
+			t.layer.adopt(t.Listener, sock)
+		case errors.Is(err, net.ErrClosed):
+			return
+		default:
+			t.layer.log.Error("connections are refused", "listener", t.Name, "error", err)
+			pause := time.NewTimer(100 * time.Millisecond)
+			select {
+			case <-ctx.Done():
+				pause.Stop()
+				return
+			case <-pause.C:
+			}
+		}
+	}
+}
+
+// adopt makes an accepted socket a connection and starts reading it.
+func (l *Layer) adopt(ln Listener, sock net.Conn) {
+	remote := addrPort(sock.RemoteAddr())
+	c := &conn{layer: l, sock: sock, key: remoteKey{ln.Name, remote}}
+	c.flow = NewFlow(ID{resolve.TCP, addrPort(sock.LocalAddr()), remote, l.serial.Add(1)}, ln.Name, c)
+	l.mu.Lock()
+	if !l.running || len(l.bySerial) >= l.cfg.MaxConnections {
+		l.mu.Unlock()
+		l.metrics.failures.WithLabelValues("limit").Inc()
+		_ = sock.Close()
+		return
+	}
+	l.bySerial[c.flow.id.Serial] = c
+	if l.byRemote[c.key] == nil {
+		l.byRemote[c.key] = c
+	}
+	l.mu.Unlock()
+	l.metrics.connections.Inc()
+	l.connGroup.Go(func() { c.read(sock, true) })
+}
