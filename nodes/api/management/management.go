@@ -39,8 +39,8 @@ type DrainRequest struct {
 }
 
 // BootstrapRequest is POST /v1/bootstrap on an unjoined store node: it becomes the first member of a new cluster.
-// The connection is not yet mutually authenticated, so both sides prove the join token: Proof is
-// HMAC-SHA256(token, "provider" || TLS exporter), answered by "node" || exporter (RFC 5705 label EXPORTER-clearwater-join).
+// The connection is not yet mutually authenticated, so both sides prove the join token on it (pki.Prove): first the
+// node, in the answer to GET /v1/bootstrap, and only then, on the same connection, the caller, who sends secrets.
 type BootstrapRequest struct {
 	Proof        string            `json:"proof"`
 	SiteCA       string            `json:"site_ca"`     // PEM, signed by the deployment CA
@@ -48,10 +48,10 @@ type BootstrapRequest struct {
 	SharedConfig map[string]string `json:"shared_config"`
 }
 
-// BootstrapResponse answers it.
+// BootstrapResponse answers GET with Proof, POST with both.
 type BootstrapResponse struct {
 	Proof     string `json:"proof"`
-	ClusterID string `json:"cluster_id"`
+	ClusterID string `json:"cluster_id,omitempty"`
 }
 
 // Token is PUT /v1/tokens/<node name> on a store node: that node may join once.
@@ -67,6 +67,12 @@ type JoinRequest struct {
 	Name  string `json:"name"`
 	Token string `json:"token"`
 	CSR   string `json:"csr"` // PEM
+}
+
+// RenewRequest is POST /v1/renew on a store node, with mutual TLS: a further certificate with the name, role and
+// addresses of the one that the caller shows.
+type RenewRequest struct {
+	CSR string `json:"csr"` // PEM
 }
 
 // JoinResponse carries the signed certificate and its chain up to the site CA.
