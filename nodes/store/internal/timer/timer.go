@@ -1,0 +1,175 @@
+// Package timer is the timer service of the store: timers with a callback, set over HTTP (http.go), kept in the engine
+// and popped at their time (pop.go). The engine holds the truth, so a timer survives a restart; an index of hints
+// says when to look. What a callback is good for it does not know.
+package timer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/clearwater-ims/clearwater/nodes/store/internal/due"
+	"github.com/clearwater-ims/clearwater/nodes/store/internal/engine"
+)
+
+const (
+	table    = "_timers"
+	dueTable = "_timers_due"
+)
+
+// Pop delivers one pop: POST to uri with the opaque body and the sequence number. An error is any answer other than
+// 200, or none by the end of ctx.
+type Pop func(ctx context.Context, uri string, opaque []byte, sequence uint32) error
+
+// Service keeps timers and pops them.
+type Service struct {
+	engine  engine.Engine
+	index   *due.Index
+	pop     Pop
+	log     *slog.Logger
+	metrics *metrics
+}
+
+// New returns the service. Run pops.
+func New(e engine.Engine, pop Pop, log *slog.Logger, reg prometheus.Registerer) *Service {
+	return &Service{engine: e, index: due.New(e, dueTable, log), pop: pop, log: log, metrics: newMetrics(reg)}
+}
+
+// Run counts the timers that are there and pops due ones until ctx ends.
+func (s *Service) Run(ctx context.Context) error {
+	if err := s.count(ctx); err != nil {
+		return err
+	}
+	return s.index.Run(ctx, s.look)
+}
+
+// count sets the statistics from the engine. Timers set meanwhile are counted where they are set.
+func (s *Service) count(ctx context.Context) error {
+	r := engine.Range{}
+	for {
+		rows, more, err := s.engine.Scan(ctx, table, r, 1000)
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("counting timers: %w", err)
+		}
+		for _, row := range rows {
+			t, err := decode(row.Value)
+			if err != nil {
+				return err
+			}
+			s.metrics.found(t)
+			r.From = row.Key + "\x00"
+		}
+		if !more {
+			return nil
+		}
+	}
+}
+
+// Set creates the timer or replaces the one of the same id; it starts now.
+func (s *Service) Set(ctx context.Context, t *Timer) error {
+	now := time.Now()
+	t.StartedAt, t.Sequence, t.Attempts = now.UnixMilli(), 0, 0
+	if !t.pops() {
+		return s.Delete(ctx, t.GetId())
+	}
+	t.NextAt = t.nextPop().UnixMilli()
+	for {
+		old, version, err := s.read(ctx, t.GetId())
+		if err != nil {
+			return err
+		}
+		done, err := s.write(ctx, t, version, s.index.Put(t.next(), t.GetId(), nil))
+		if err != nil {
+			return err
+		}
+		if done {
+			s.index.Written(t.next(), t.GetId())
+			s.metrics.changed(old, t)
+			return nil
+		}
+	}
+}
+
+// Delete ends a timer; one that is not there is no error. Its hint goes when it comes up.
+func (s *Service) Delete(ctx context.Context, id string) error {
+	for {
+		old, version, err := s.read(ctx, id)
+		if err != nil || old == nil {
+			return err
+		}
+		done, err := s.remove(ctx, old, version)
+		if err != nil || done {
+			return err
+		}
+	}
+}
+
+func (s *Service) remove(ctx context.Context, t *Timer, version uint64) (done bool, err error) {
+	_, done, err = s.engine.Commit(ctx, engine.RemoveIf(table, t.GetId(), version))
+	if err != nil {
+		return false, fmt.Errorf("deleting timer %s: %w", t.GetId(), err)
+	}
+	if done {
+		s.metrics.changed(t, nil)
+	}
+	return done, nil
+}
+
+func (s *Service) read(ctx context.Context, id string) (*Timer, uint64, error) {
+	row, err := s.engine.Get(ctx, table, id)
+	if err != nil {
+		return nil, 0, fmt.Errorf("reading timer %s: %w", id, err)
+	}
+	if row.Version == 0 {
+		return nil, 0, nil
+	}
+	t, err := decode(row.Value)
+	return t, row.Version, err
+}
+
+// write swaps the timer in, together with changes of its hints.
+func (s *Service) write(ctx context.Context, t *Timer, version uint64, hints ...engine.Write) (done bool, err error) {
+	value, err := proto.Marshal(t)
+	if err != nil {
+		return false, fmt.Errorf("encoding timer %s: %w", t.GetId(), err)
+	}
+	_, done, err = s.engine.Commit(ctx, append(hints, engine.Swap(table, t.GetId(), version, value))...)
+	if err != nil {
+		return false, fmt.Errorf("writing timer %s: %w", t.GetId(), err)
+	}
+	return done, nil
+}
+
+func decode(value []byte) (*Timer, error) {
+	t := &Timer{}
+	if err := proto.Unmarshal(value, t); err != nil {
+		return nil, errors.Join(errors.New("a timer in the engine is damaged"), err)
+	}
+	return t, nil
+}
+
+// pops tells whether the timer has a pop left: the n-th is at n intervals, up to repeat_for. One without interval
+// pops once, at once.
+func (t *Timer) pops() bool {
+	n := uint64(t.GetSequence()) + 1
+	if t.GetInterval() == 0 {
+		return n == 1
+	}
+	return n*uint64(t.GetInterval()) <= uint64(t.GetRepeatFor())
+}
+
+// nextPop is when the pop after the last begun one is due, counted from the start so that nothing drifts.
+func (t *Timer) nextPop() time.Time {
+	n := int64(t.GetSequence()) + 1
+	return time.UnixMilli(t.GetStartedAt() + n*int64(t.GetInterval())*1000)
+}
+
+func (t *Timer) next() time.Time { return time.UnixMilli(t.GetNextAt()) }
