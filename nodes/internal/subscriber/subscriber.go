@@ -1,0 +1,141 @@
+// Package subscriber is what an S-CSCF knows of a user: the implicit registration set with its service profiles, as
+// the IMSSubscription document of TS 29.228 annex B says. It holds values only; package hss fetches the document.
+package subscriber
+
+import (
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/clearwater-ims/clearwater/nodes/internal/sip"
+)
+
+// Profile is an implicit registration set.
+type Profile struct {
+	Identities []Identity // in document order, barred ones too
+}
+
+// Identity is one public identity.
+type Identity struct {
+	URI    string // as in the document
+	Key    string // canonical form
+	Barred bool
+}
+
+// ErrInvalid is wrapped by every error of Parse.
+var ErrInvalid = errors.New("invalid IMSSubscription")
+
+type document struct {
+	XMLName  xml.Name
+	Profiles []struct {
+		Identities []struct {
+			Identity string `xml:"Identity"`
+			Barred   string `xml:"BarringIndication"`
+		} `xml:"PublicIdentity"`
+	} `xml:"ServiceProfile"`
+}
+
+// Parse reads an IMSSubscription; namespaces are ignored.
+func Parse(text string) (*Profile, error) {
+	var d document
+	if err := xml.Unmarshal([]byte(text), &d); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	if d.XMLName.Local != "IMSSubscription" {
+		return nil, fmt.Errorf("%w: root element is %s", ErrInvalid, d.XMLName.Local)
+	}
+	p := &Profile{}
+	for _, sp := range d.Profiles {
+		for _, id := range sp.Identities {
+			uri := strings.TrimSpace(id.Identity)
+			u, err := sip.ParseURI(uri)
+			if err != nil {
+				return nil, fmt.Errorf("%w: identity %q: %w", ErrInvalid, uri, err)
+			}
+			barred := strings.TrimSpace(id.Barred)
+			p.Identities = append(p.Identities, Identity{URI: uri, Key: u.Canonical(), Barred: barred == "1" || barred == "true"})
+		}
+	}
+	if len(p.Identities) == 0 {
+		return nil, fmt.Errorf("%w: no public identity", ErrInvalid)
+	}
+	return p, nil
+}
+
+// Default is the identity under which the set's registrations are kept: the first unbarred sip: one, else the first
+// unbarred one. False when all are barred.
+func (p *Profile) Default() (Identity, bool) {
+	var fallback *Identity
+	for i := range p.Identities {
+		id := &p.Identities[i]
+		if id.Barred {
+			continue
+		}
+		if strings.HasPrefix(id.Key, "sip:") || strings.HasPrefix(id.Key, "sips:") {
+			return *id, true
+		}
+		if fallback == nil {
+			fallback = id
+		}
+	}
+	if fallback != nil {
+		return *fallback, true
+	}
+	return Identity{}, false
+}
+
+// Find returns the identity with a canonical form.
+func (p *Profile) Find(key string) (Identity, bool) {
+	for _, id := range p.Identities {
+		if id.Key == key {
+			return id, true
+		}
+	}
+	return Identity{}, false
+}
+
+// Unbarred lists the URIs that the user may use, the default one first (TS 24.229 5.4.1.2.2F).
+func (p *Profile) Unbarred() []string {
+	first, ok := p.Default()
+	if !ok {
+		return nil
+	}
+	out := []string{first.URI}
+	for _, id := range p.Identities {
+		if !id.Barred && id.Key != first.Key {
+			out = append(out, id.URI)
+		}
+	}
+	return out
+}
+
+// Cache keeps parsed documents by their text: the same subscriber's document comes with every question to the HSS.
+// It holds up to Size of them and then starts afresh.
+type Cache struct {
+	Size  int
+	mu    sync.RWMutex
+	known map[string]*Profile
+}
+
+// Parse is Parse with memory. Profiles are shared and must not be changed.
+func (c *Cache) Parse(text string) (*Profile, error) {
+	c.mu.RLock()
+	p := c.known[text]
+	c.mu.RUnlock()
+	if p != nil {
+		return p, nil
+	}
+	p, err := Parse(text)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.known == nil || len(c.known) >= c.Size {
+		c.known = make(map[string]*Profile)
+	}
+	c.known[text] = p
+	return p, nil
+}

@@ -1,0 +1,124 @@
+// Package network knows the names of this deployment as its SIP functions use them: which URIs mean a function of
+// this node, which hosts are home, and what goes into Record-Route and Service-Route. It is pure.
+package network
+
+import (
+	"strings"
+
+	"github.com/clearwater-ims/clearwater/nodes/config"
+	"github.com/clearwater-ims/clearwater/nodes/internal/sip"
+)
+
+// Function tells the router's functions apart.
+type Function string
+
+// The functions that have names and ports of their own.
+const (
+	ICSCF Function = "icscf"
+	SCSCF Function = "scscf"
+	BGCF  Function = "bgcf"
+)
+
+// Names is made from one version of the options and does not change.
+type Names struct {
+	hosts   map[string]bool     // this node and its clusters, functions aside
+	named   map[string]Function // icscf.<cluster> and so on
+	ports   map[int]Function
+	homes   map[string]bool
+	cluster string
+	home    string
+	rrLevel int
+	nodeURI string
+}
+
+// New derives the names.
+func New(o *config.Options) *Names {
+	n := &Names{
+		hosts: map[string]bool{}, named: map[string]Function{}, homes: map[string]bool{},
+		ports:   map[int]Function{o.ICSCFPort: ICSCF, o.SCSCFPort: SCSCF, o.BGCFPort: BGCF},
+		cluster: strings.ToLower(o.RouterHostname), home: strings.ToLower(o.HomeDomain),
+	}
+	delete(n.ports, 0)
+	site := "router." + o.Site + "." + o.Zone
+	for _, cluster := range []string{o.RouterHostname, site, o.PublicHostname} {
+		for _, f := range n.ports {
+			n.named[strings.ToLower(string(f)+"."+cluster)] = f
+		}
+		n.hosts[strings.ToLower(cluster)] = true
+	}
+	for _, host := range append([]string{o.LocalIP, o.PublicIP}, o.AliasList...) {
+		n.hosts[strings.ToLower(host)] = true
+	}
+	for _, host := range append([]string{o.HomeDomain}, o.AdditionalHomeDomains...) {
+		n.homes[strings.ToLower(host)] = true
+	}
+	switch o.RecordRouteLevel {
+	case "pcscf,icscf":
+		n.rrLevel = 1
+	case "pcscf,icscf,as":
+		n.rrLevel = 2
+	}
+	n.nodeURI = o.SCSCFNodeURI
+	return n
+}
+
+// Local tells which function of this node a URI names, "" for none.
+func (n *Names) Local(u sip.URI) Function {
+	if u.Scheme != "sip" && u.Scheme != "sips" {
+		return ""
+	}
+	host := strings.ToLower(u.Host)
+	if f, ok := n.named[host]; ok {
+		return f
+	}
+	if !n.hosts[host] {
+		return ""
+	}
+	if service, ok := u.Param("service"); ok {
+		for _, f := range n.ports {
+			if string(f) == service {
+				return f
+			}
+		}
+	}
+	if u.Port == 0 {
+		return SCSCF
+	}
+	return n.ports[u.Port]
+}
+
+// ByPort is the function that listens on a port, "" for none.
+func (n *Names) ByPort(port int) Function { return n.ports[port] }
+
+// Home tells whether a host is one of the home domains.
+func (n *Names) Home(host string) bool { return n.homes[strings.ToLower(host)] }
+
+// HomeDomain is the main one.
+func (n *Names) HomeDomain() string { return n.home }
+
+// Here tells whether a host is this node or its cluster.
+func (n *Names) Here(host string) bool {
+	host = strings.ToLower(host)
+	return n.hosts[host] || n.named[host] != ""
+}
+
+// URI is where any node of the cluster serves a function.
+func (n *Names) URI(f Function) sip.URI {
+	return sip.URI{Scheme: "sip", Host: string(f) + "." + n.cluster, Params: ";transport=TCP;lr"}
+}
+
+// ServerName is the name under which the HSS knows the S-CSCF of this deployment.
+func (n *Names) ServerName() string { return "sip:scscf." + n.cluster + ";transport=TCP" }
+
+// ServiceRoute is the value that phones put into Route (RFC 3608).
+func (n *Names) ServiceRoute() string {
+	return "<sip:scscf." + n.cluster + ";transport=TCP;lr;orig>"
+}
+
+// RecordRoute is the S-CSCF's value for a charging role: charge-orig, charge-term or charge-none.
+func (n *Names) RecordRoute(role string) string {
+	return "<sip:scscf." + n.cluster + ";transport=TCP;lr;billing-role=" + role + ">"
+}
+
+// RecordRoutesICSCF tells whether sprout_rr_level asks for Record-Routes between the originating and the terminating half.
+func (n *Names) RecordRoutesICSCF() bool { return n.rrLevel >= 1 }

@@ -1,0 +1,139 @@
+// Package scscf is the S-CSCF (TS 24.229 5.4): registrar for its users, and for their sessions the place where the
+// originating half ends in a route and the terminating half in the bindings of the called user.
+package scscf
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/clearwater-ims/clearwater/nodes/internal/hss"
+	"github.com/clearwater-ims/clearwater/nodes/internal/proxy"
+	"github.com/clearwater-ims/clearwater/nodes/internal/sip"
+	"github.com/clearwater-ims/clearwater/nodes/internal/subscriber"
+	"github.com/clearwater-ims/clearwater/nodes/router/internal/network"
+	"github.com/clearwater-ims/clearwater/nodes/router/internal/registrar"
+)
+
+// Deps of the function.
+type Deps struct {
+	HSS       hss.Server
+	Store     registrar.Store
+	Registrar *registrar.Registrar
+	Profiles  *subscriber.Cache
+	Names     func() *network.Names
+	Now       func() time.Time
+	Log       *slog.Logger
+}
+
+// Function implements proxy.Function.
+type Function struct{ deps Deps }
+
+// New makes the function.
+func New(deps Deps) *Function { return &Function{deps} }
+
+// Name implements proxy.Function.
+func (*Function) Name() string { return string(network.SCSCF) }
+
+// Serve implements proxy.Function.
+func (f *Function) Serve() proxy.Handler { return &handler{deps: f.deps, names: f.deps.Names()} }
+
+// handler serves one transaction.
+type handler struct {
+	proxy.Forwarding
+	deps  Deps
+	names *network.Names
+	aor   string // of the called user, for bindings whose flow is gone
+}
+
+// Initial tells the session cases apart (TS 24.229 5.4.3.1): the Route of this S-CSCF carries orig for the originating case.
+func (h *handler) Initial(ctx context.Context, r *proxy.Request) proxy.Decision {
+	if r.Msg.Method == sip.REGISTER {
+		known, _ := r.Carry.(*hss.AuthorizeResponse)
+		return h.deps.Registrar.Register(ctx, r, known)
+	}
+	if _, originating := r.Own.Param("orig"); originating {
+		return h.originate(ctx, r)
+	}
+	if r.Msg.Has(sip.Route) {
+		return proxy.Forward(proxy.Target{Msg: r.Msg}) // routed through, not to, this S-CSCF
+	}
+	return h.terminate(ctx, r)
+}
+
+// InDialog follows the Route set; what it does not know here leads nowhere.
+func (h *handler) InDialog(_ context.Context, r *proxy.Request) proxy.Decision {
+	if !r.Msg.Has(sip.Route) {
+		if u, err := sip.ParseURI(r.Msg.URI); err == nil && (h.names.Home(u.Host) || h.names.Here(u.Host)) {
+			if r.Msg.Method == sip.ACK {
+				return proxy.Silence()
+			}
+			return proxy.Answer(r, 481)
+		}
+	}
+	return proxy.Forward(proxy.Target{Msg: r.Msg})
+}
+
+// Response acts on a dead flow; everything else goes up.
+func (h *handler) Response(r *proxy.Reply) proxy.Verdict {
+	if r.Msg.Status == 430 && h.aor != "" {
+		if id, ok := r.Target.Tag.(string); ok {
+			go h.dropBinding(id)
+			r.Msg.Status, r.Msg.Reason = 480, sip.StatusText(480) // 430 means the caller's own flow (RFC 5626 11.5)
+		}
+	}
+	return proxy.Verdict{}
+}
+
+// user is a served user.
+type user struct {
+	profile *subscriber.Profile
+	self    subscriber.Identity
+	main    subscriber.Identity // the default identity; zero when all are barred
+	data    *hss.RegData
+}
+
+// find asks the HSS for the profile of a served user, unless the I-CSCF of this node has just been told it.
+// It returns the status to refuse with when that is not 0.
+func (h *handler) find(ctx context.Context, key string, known *hss.RegData) (u user, status int, why string) {
+	if known.GetImsSubscription() == "" {
+		answer, err := h.deps.HSS.Assign(ctx, &hss.AssignRequest{Impu: key, Reqtype: hss.Call, ServerName: h.names.ServerName()})
+		if err != nil {
+			answer = &hss.AssignResponse{Result: hss.ResultOf(err), Detail: err.Error()}
+		}
+		switch answer.GetResult() {
+		case hss.Result_RESULT_OK:
+		case hss.Result_RESULT_UNAVAILABLE, hss.Result_RESULT_TIMEOUT:
+			return u, 504, answer.GetDetail()
+		default:
+			return u, 404, answer.GetDetail()
+		}
+		known = answer.GetRegData()
+	}
+	profile, err := h.deps.Profiles.Parse(known.GetImsSubscription())
+	if err != nil {
+		h.deps.Log.Error("reading user profile", "impu", key, "error", err)
+		return u, 500, err.Error()
+	}
+	u = user{profile: profile, data: known}
+	u.main, _ = profile.Default()
+	self, ok := profile.Find(key)
+	if !ok {
+		return u, 404, "the profile does not hold " + key
+	}
+	u.self = self
+	return u, 0, ""
+}
+
+// recordRoute stays in the dialog, once where two of our own would meet (sprout_rr_level).
+func (h *handler) recordRoute(m *sip.Message, role string) {
+	value := h.names.RecordRoute(role)
+	if m.Get(sip.RecordRoute) != value {
+		m.Push(sip.RecordRoute, value)
+	}
+}
+
+// startsDialog tells the methods whose dialogs we stay in (RFC 3261, RFC 6665, RFC 3515).
+func startsDialog(method string) bool {
+	return method == sip.INVITE || method == sip.SUBSCRIBE || method == "REFER" || method == sip.NOTIFY
+}

@@ -1,0 +1,105 @@
+package scscf
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/clearwater-ims/clearwater/nodes/internal/hss"
+	"github.com/clearwater-ims/clearwater/nodes/internal/proxy"
+	"github.com/clearwater-ims/clearwater/nodes/internal/registrations"
+	"github.com/clearwater-ims/clearwater/nodes/internal/sip"
+)
+
+// maxForks is how many bindings of a user are called at once.
+const maxForks = 10
+
+// terminate serves the called user (TS 24.229 5.4.3.3).
+func (h *handler) terminate(ctx context.Context, r *proxy.Request) proxy.Decision {
+	m := r.Msg
+	called, err := sip.ParseURI(m.URI)
+	if err != nil {
+		return proxy.AnswerReason(r, 400, "scscf", err.Error())
+	}
+	located, _ := r.Carry.(*hss.LocateResponse)
+	key := called.Canonical()
+	if tel := "tel:" + called.Number(); located != nil && key != tel && called.IsNumber(false) && h.holds(located, tel) {
+		key = tel // the I-CSCF found the number under its tel: form
+	}
+	u, status, why := h.find(ctx, key, located.GetRegData())
+	switch {
+	case status != 0:
+		return proxy.AnswerReason(r, status, "scscf", why)
+	case u.self.Barred:
+		return proxy.AnswerReason(r, 404, "scscf", u.self.URI+" is barred")
+	}
+	record, err := h.deps.Store.Get(ctx, u.main.Key)
+	if err != nil {
+		h.deps.Log.Error("reading bindings", "aor", u.main.Key, "call_id", m.CallID(), "error", err)
+		return proxy.AnswerReason(r, 500, "store", err.Error())
+	}
+	bindings := callable(record, h.deps.Now())
+	if len(bindings) == 0 {
+		return proxy.AnswerReason(r, 480, "scscf", u.self.URI+" is not registered")
+	}
+	h.aor = u.main.Key
+	if startsDialog(m.Method) {
+		if h.names.RecordRoutesICSCF() {
+			h.recordRoute(m, "charge-none")
+		}
+		h.recordRoute(m, "charge-term")
+	}
+	m.Set(sip.PCalledPartyID, "<"+u.self.URI+">")
+	targets := make([]proxy.Target, len(bindings))
+	for i, b := range bindings {
+		targets[i] = proxy.Target{Msg: toBinding(m, b), Tag: b.GetId()}
+	}
+	return proxy.Forward(targets...)
+}
+
+func (h *handler) holds(located *hss.LocateResponse, key string) bool {
+	p, err := h.deps.Profiles.Parse(located.GetRegData().GetImsSubscription())
+	if err != nil {
+		return false
+	}
+	_, ok := p.Find(key)
+	return ok
+}
+
+// callable are the bindings to ring: the best by q, then the latest to expire, at most maxForks.
+func callable(record *registrations.Record, now time.Time) []*registrations.Binding {
+	var out []*registrations.Binding
+	for _, b := range record.GetBindings() {
+		if b.GetExpiresAt() > now.UnixMilli() && !b.GetEmergency() {
+			out = append(out, b)
+		}
+	}
+	if len(out) > maxForks {
+		slices.SortStableFunc(out, func(a, b *registrations.Binding) int {
+			return cmp.Or(cmp.Compare(b.GetQ(), a.GetQ()), cmp.Compare(b.GetExpiresAt(), a.GetExpiresAt()))
+		})
+		out = out[:maxForks]
+	}
+	return out
+}
+
+// toBinding addresses a copy of the request to one binding through its Path (RFC 3327 5.4).
+func toBinding(m *sip.Message, b *registrations.Binding) *sip.Message {
+	c := m.Clone()
+	c.URI = b.GetUri()
+	for i := len(b.GetPath()) - 1; i >= 0; i-- {
+		c.Push(sip.Route, b.GetPath()[i])
+	}
+	return c
+}
+
+// dropBinding removes a binding whose flow is gone (RFC 5626 5.3, 11.5).
+func (h *handler) dropBinding(id string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	_, err := h.deps.Store.Apply(ctx, &registrations.ApplyRequest{Aor: h.aor, Remove: []string{id}, RemoveReason: registrations.ReasonTimeout})
+	if err != nil {
+		h.deps.Log.Info("removing a binding whose flow is gone; it lapses by itself", "aor", h.aor, "error", err)
+	}
+}
