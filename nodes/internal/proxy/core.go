@@ -31,6 +31,9 @@ type Config struct {
 	Accept func(m *sip.Message, f Flow) Function
 	// Local finds the function of this node that a next hop names, nil when it is elsewhere.
 	Local func(next sip.URI) Function
+	// Here tells the hosts that mean this node or its cluster: an OPTIONS to one of them is a poll and is answered 200
+	// without asking any back end. nil: none.
+	Here func(host string) bool
 	// SentBy is the host:port that Via shows on a flow.
 	SentBy func(f Flow) string
 	// Timers of the transaction layer; TimerC defaults to 180 s and is the longest wait for a final response after a provisional one.
@@ -113,6 +116,10 @@ type user struct{ c *Core }
 func (u user) Request(tx *transaction.Server) {
 	c, m := u.c, tx.Request
 	stampSource(m, tx.Flow())
+	if m.Method == sip.OPTIONS && c.polls(m) {
+		_ = tx.Respond(m.NewResponse(200, "", transaction.NewTag())) // the poller repeats
+		return
+	}
 	x := &exchange{core: c, tx: tx, flow: tx.Flow(), method: tx.Method()}
 	x.ctx, x.cancel = context.WithCancel(c.ctx)
 	tx.User = x
@@ -120,6 +127,23 @@ func (u user) Request(tx *transaction.Server) {
 		_ = tx.Respond(m.NewResponse(100, "", "")) // the caller repeats the INVITE if it is lost
 	}
 	x.run(m)
+}
+
+// polls tells an OPTIONS that asks whether this node lives: for the node itself, with at most its own Route.
+func (c *Core) polls(m *sip.Message) bool {
+	u, err := sip.ParseURI(m.URI)
+	if c.cfg.Here == nil || err != nil || u.User != "" || !c.cfg.Here(u.Host) {
+		return false
+	}
+	switch m.Count(sip.Route) {
+	case 0:
+		return true
+	case 1:
+		route, err := sip.AddressURI(m.Get(sip.Route))
+		return err == nil && c.cfg.Here(route.Host)
+	default:
+		return false
+	}
 }
 
 func (u user) Ack(m *sip.Message, f Flow) {

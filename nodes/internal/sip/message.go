@@ -145,6 +145,10 @@ func (m *Message) AddNamed(name, value string) {
 // Push puts a value on top of those that exist (Via, Route, Record-Route, Path).
 func (m *Message) Push(id ID, value string) {
 	i := m.index(id)
+	if i < 0 && id != Via { // Via stays first: every hop reads it
+		for i = 0; i < len(m.Headers) && m.Headers[i].ID == Via; i++ {
+		}
+	}
 	m.insert(max(i, 0), false, Header{ID: id, Name: id.String(), Value: value})
 }
 

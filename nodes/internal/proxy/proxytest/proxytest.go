@@ -76,6 +76,7 @@ func Start(t *testing.T, ctx context.Context, network *transporttest.Network, cf
 type Peer struct {
 	t     *testing.T
 	node  *transporttest.Node
+	net   *transporttest.Network
 	Addr  string
 	inbox chan got
 	last  proxy.Flow
@@ -89,10 +90,13 @@ type got struct {
 
 // NewPeer adds a peer that listens on UDP and TCP at addr.
 func NewPeer(t *testing.T, network *transporttest.Network, addr string) *Peer {
-	p := &Peer{t: t, Addr: addr, inbox: make(chan got, 1000)}
+	p := &Peer{t: t, net: network, Addr: addr, inbox: make(chan got, 1000)}
 	p.node = network.Node(p, transporttest.UDP("", addr), transporttest.TCP("", addr))
 	return p
 }
+
+// Network is where the peer lives.
+func (p *Peer) Network() *transporttest.Network { return p.net }
 
 // Message implements transport.Handler.
 func (p *Peer) Message(m *sip.Message, f *transport.Flow) { p.inbox <- got{m, f} }

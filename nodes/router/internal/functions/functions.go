@@ -1,0 +1,135 @@
+// Package functions puts the router's functions onto one proxy core: which they are, in which order they are tried, and
+// how a message finds its function. It is what main.go and the call-flow tests share.
+package functions
+
+import (
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/clearwater-ims/clearwater/nodes/config"
+	"github.com/clearwater-ims/clearwater/nodes/internal/hss"
+	"github.com/clearwater-ims/clearwater/nodes/internal/proxy"
+	"github.com/clearwater-ims/clearwater/nodes/internal/sip"
+	"github.com/clearwater-ims/clearwater/nodes/internal/subscriber"
+	"github.com/clearwater-ims/clearwater/nodes/internal/transaction"
+	"github.com/clearwater-ims/clearwater/nodes/router/internal/bgcf"
+	"github.com/clearwater-ims/clearwater/nodes/router/internal/icscf"
+	"github.com/clearwater-ims/clearwater/nodes/router/internal/network"
+	"github.com/clearwater-ims/clearwater/nodes/router/internal/registrar"
+	"github.com/clearwater-ims/clearwater/nodes/router/internal/scscf"
+)
+
+// Deps are the back ends of the functions.
+type Deps struct {
+	HSS      hss.Server
+	Store    registrar.Store
+	Resolver proxy.Resolver
+	Wire     proxy.Wire
+	Now      func() time.Time
+	Log      *slog.Logger
+	Metrics  prometheus.Registerer
+	Timers   transaction.Config
+}
+
+// Router is the set of functions of one node.
+type Router struct {
+	Core      *proxy.Core
+	Registrar *registrar.Registrar
+	Profiles  *subscriber.Cache
+	functions map[network.Function]proxy.Function
+	settings  atomic.Pointer[registrar.Settings]
+	pool      atomic.Pointer[icscf.Pool]
+	routes    atomic.Pointer[bgcf.Routes]
+}
+
+// New composes the functions.
+func New(o *config.Options, deps Deps) *Router {
+	r := &Router{Profiles: &subscriber.Cache{Size: 100_000}}
+	r.SetOptions(o)
+	r.pool.Store(&icscf.Pool{})
+	empty, _ := bgcf.Parse("")
+	r.routes.Store(empty)
+	names := func() *network.Names { return r.settings.Load().Names }
+	r.Registrar = registrar.New(registrar.Deps{
+		HSS: deps.HSS, Store: deps.Store, Profiles: r.Profiles, Settings: r.settings.Load, Now: deps.Now, Log: deps.Log,
+		Metrics: registrar.NewMetrics(deps.Metrics),
+	})
+	r.functions = map[network.Function]proxy.Function{}
+	for _, f := range []proxy.Function{ // the way of a request through the router
+		icscf.New(icscf.Deps{HSS: deps.HSS, Names: names, Pool: r.pool.Load, Log: deps.Log}),
+		scscf.New(scscf.Deps{HSS: deps.HSS, Store: deps.Store, Registrar: r.Registrar, Profiles: r.Profiles, Names: names, Now: deps.Now, Log: deps.Log}),
+		bgcf.New(bgcf.Deps{Routes: r.routes.Load, Names: names}),
+	} {
+		r.functions[network.Function(f.Name())] = f
+	}
+	sentBy := sip.HostPort(o.LocalIP, o.SCSCFPort)
+	r.Core = proxy.New(proxy.Config{
+		Accept:  r.accept,
+		Local:   r.local,
+		SentBy:  func(proxy.Flow) string { return sentBy },
+		Here:    func(host string) bool { return names().Here(host) },
+		StayUDP: o.DisableTCPSwitch,
+		Timers:  deps.Timers,
+	}, proxy.Deps{Resolver: deps.Resolver, Wire: deps.Wire, Log: deps.Log, Observe: newObserver(deps.Metrics)})
+	return r
+}
+
+// SetOptions takes changed options; what a port or address would change needs a restart.
+func (r *Router) SetOptions(o *config.Options) {
+	r.settings.Store(&registrar.Settings{
+		Names: network.New(o), MaxExpires: o.RegMaxExpires, NonceCount: o.NonceCount, NonceKey: []byte(o.NonceKey),
+	})
+}
+
+// SetPool takes s-cscf.json, SetRoutes bgcf.json. A document that does not parse leaves the old one in force.
+func (r *Router) SetPool(text string) error {
+	p, err := icscf.ParsePool(text)
+	if err != nil {
+		return err
+	}
+	r.pool.Store(p)
+	return nil
+}
+
+// SetRoutes takes bgcf.json.
+func (r *Router) SetRoutes(text string) error {
+	routes, err := bgcf.Parse(text)
+	if err != nil {
+		return err
+	}
+	r.routes.Store(routes)
+	return nil
+}
+
+// accept finds the function for a message from the wire: the one its Route names, else the one it asks for by
+// Request-URI, else that of the port it came to.
+func (r *Router) accept(m *sip.Message, f proxy.Flow) proxy.Function {
+	names := r.settings.Load().Names
+	next := m.Get(sip.Route)
+	if next == "" {
+		next = "<" + m.URI + ">"
+	}
+	if u, err := sip.AddressURI(next); err == nil {
+		if fn := names.Local(u); fn != "" && (m.Has(sip.Route) || u.User == "") {
+			return r.functions[fn]
+		}
+	}
+	if fn, ok := r.functions[names.ByPort(int(f.Local().Port()))]; ok {
+		return fn
+	}
+	return r.functions[network.SCSCF]
+}
+
+func (r *Router) local(u sip.URI) proxy.Function {
+	fn := r.settings.Load().Names.Local(u)
+	if fn == "" {
+		return nil
+	}
+	if f, ok := r.functions[fn]; ok {
+		return f
+	}
+	return nil
+}
