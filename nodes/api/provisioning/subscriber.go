@@ -14,6 +14,10 @@ import (
 	"github.com/clearwater-ims/clearwater/nodes/api/rest"
 )
 
+// ErrLeftovers means that a failed creation could not remove all that it had made. DeleteSubscriber does, once the service
+// answers again.
+var ErrLeftovers = errors.New("a part of the subscriber is left")
+
 // ErrConflict means that a public identity belongs to other private identities than the one given.
 var ErrConflict = errors.New("public identity belongs to another subscriber")
 
@@ -251,7 +255,7 @@ func (r rollback) run(ctx context.Context) error {
 	var problems []error
 	for _, step := range slices.Backward(r) {
 		if err := step(ctx); err != nil {
-			problems = append(problems, fmt.Errorf("undoing: %w", err))
+			problems = append(problems, fmt.Errorf("%w: undoing: %w", ErrLeftovers, err))
 		}
 	}
 	return errors.Join(problems...)
