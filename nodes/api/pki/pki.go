@@ -200,12 +200,24 @@ func NewRequest(name string) (csrPEM, keyPEM []byte, err error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("making a key: %w", err)
 	}
+	if keyPEM, err = encodeKey(key); err != nil {
+		return nil, nil, err
+	}
+	csrPEM, err = Request(name, keyPEM)
+	return csrPEM, keyPEM, err
+}
+
+// Request makes a certificate request for a key that there is.
+func Request(name string, keyPEM []byte) ([]byte, error) {
+	key, err := parseKey(keyPEM)
+	if err != nil {
+		return nil, err
+	}
 	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{CommonName: name}}, key)
 	if err != nil {
-		return nil, nil, fmt.Errorf("making a certificate request: %w", err)
+		return nil, fmt.Errorf("making a certificate request: %w", err)
 	}
-	keyPEM, err = encodeKey(key)
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}), keyPEM, err
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}), nil
 }
 
 // ParseCertificates reads every certificate of a PEM text; none is an error.

@@ -2,7 +2,10 @@ package identity
 
 import (
 	"context"
+	"crypto/ecdsa"
 	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"log/slog"
 	"os"
@@ -24,6 +27,8 @@ type store struct {
 	subject  pki.Subject
 	lifetime time.Duration
 	fail     atomic.Int32 // so many calls fail first
+	lose     atomic.Int32 // so many answers to joins are lost
+	usedBy   atomic.Pointer[string]
 	joins    atomic.Int32
 	renewals atomic.Int32
 }
@@ -35,8 +40,27 @@ func (s *store) Join(_ context.Context, req management.JoinRequest) (*management
 	if req.Token != s.token {
 		return nil, &management.Error{Status: 403, Message: "the token is not known"}
 	}
+	if used := s.usedBy.Swap(&req.CSR); used != nil && !sameKey(*used, req.CSR) {
+		return nil, &management.Error{Status: 403, Message: "the token was used with another key"}
+	}
 	s.joins.Add(1)
+	if s.lose.Add(-1) >= 0 {
+		return nil, errors.New("connection reset")
+	}
 	return s.sign(req.CSR)
+}
+
+func sameKey(a, b string) bool {
+	var keys [2]any
+	for n, text := range []string{a, b} {
+		block, _ := pem.Decode([]byte(text))
+		csr, err := x509.ParseCertificateRequest(block.Bytes)
+		if err != nil {
+			return false
+		}
+		keys[n] = csr.PublicKey
+	}
+	return keys[0].(*ecdsa.PublicKey).Equal(keys[1])
 }
 
 func (s *store) Renew(_ context.Context, req management.RenewRequest) (*management.JoinResponse, error) {
@@ -103,6 +127,22 @@ func TestJoinsOnceAndKeepsTheCertificate(t *testing.T) {
 			t.Errorf("after a restart: %v", err)
 		}
 	})
+}
+
+func TestLostAnswersToJoinsAreSurvived(t *testing.T) {
+	cfg, s := fixture(t)
+	s.lose.Store(3)
+	first := open(t, cfg, s)
+	for range 2 {
+		if err := first.joinOnce(t.Context()); err == nil {
+			t.Fatal("joined without an answer")
+		}
+	}
+	second := open(t, cfg, s) // after a restart
+	_ = second.joinOnce(t.Context())
+	if err := second.joinOnce(t.Context()); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestJoinEndsWithItsContext(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"time"
 
 	"github.com/clearwater-ims/clearwater/nodes/api/management"
@@ -60,7 +61,7 @@ func (i *Identity) wait(ctx context.Context, d time.Duration) {
 }
 
 func (i *Identity) joinOnce(ctx context.Context) error {
-	csr, key, err := pki.NewRequest(i.cfg.Name)
+	csr, key, err := i.joinRequest()
 	if err != nil {
 		return err
 	}
@@ -72,6 +73,25 @@ func (i *Identity) joinOnce(ctx context.Context) error {
 	return i.ask(signers, key, func(s Signer) (*management.JoinResponse, error) {
 		return s.Join(ctx, management.JoinRequest{Name: i.cfg.Name, Token: i.cfg.Token, CSR: string(csr)})
 	})
+}
+
+// joinRequest makes the key on the first attempt and keeps it for all others, also over a restart: the store binds
+// the token to the key, so that a node whose answer was lost may ask again, and nobody else may.
+func (i *Identity) joinRequest() (csr, key []byte, err error) {
+	_, keyPath := i.Files()
+	if key, err = os.ReadFile(keyPath + newSuffix); err == nil {
+		if csr, err = pki.Request(i.cfg.Name, key); err == nil {
+			return csr, key, nil
+		}
+		i.deps.Log.Warn("the key of an earlier attempt to join cannot be used", "error", err)
+	}
+	if csr, key, err = pki.NewRequest(i.cfg.Name); err != nil {
+		return nil, nil, err
+	}
+	if err := replaceFile(keyPath+newSuffix, key, 0o600); err != nil {
+		return nil, nil, fmt.Errorf("storing the node's key: %w", err)
+	}
+	return csr, key, nil
 }
 
 // ask tries signers in turn and installs the first certificate.
