@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/clearwater-ims/clearwater/nodes/internal/resolve"
@@ -67,6 +68,7 @@ type Core struct {
 	ctx    context.Context //nolint:containedctx // the life of Run, from which each transaction's context derives
 	cancel context.CancelFunc
 	work   sync.WaitGroup
+	drain  atomic.Bool
 }
 
 // New makes a core. Messages are refused until Run.
@@ -94,6 +96,23 @@ func (c *Core) Run(ctx context.Context) error {
 	return err
 }
 
+// Refuse answers requests outside dialogs with 503 from now on, so that others take them; what is under way goes on.
+func (c *Core) Refuse(on bool) { c.drain.Store(on) }
+
+// Idle returns when no transaction is without a final response, or with the context's error.
+func (c *Core) Idle(ctx context.Context) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for c.Held() > 0 {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
 // Held counts transactions without a final response.
 func (c *Core) Held() int64 { return c.layer.Live() }
 
@@ -118,6 +137,12 @@ func (u user) Request(tx *transaction.Server) {
 	stampSource(m, tx.Flow())
 	if m.Method == sip.OPTIONS && c.polls(m) {
 		_ = tx.Respond(m.NewResponse(200, "", transaction.NewTag())) // the poller repeats
+		return
+	}
+	if c.drain.Load() && m.ToTag() == "" {
+		away := m.NewResponse(503, "", transaction.NewTag())
+		away.Add(sip.RetryAfter, "5")
+		_ = tx.Respond(away) // the peer repeats
 		return
 	}
 	x := &exchange{core: c, tx: tx, flow: tx.Flow(), method: tx.Method()}
