@@ -29,7 +29,7 @@ import (
 const (
 	signalDrain  = 10 * time.Second // how long SIGTERM waits for a drain that nobody ordered
 	stopGrace    = 10 * time.Second // for the role to end after its context did
-	clusterGrace = 5 * time.Second  // for a fresh configuration before the cached one is used
+	clusterGrace = 3 * time.Second  // for a fresh configuration before the cached one is used
 	announceTick = time.Second
 )
 
@@ -39,9 +39,9 @@ type Cluster interface {
 	Run(ctx context.Context) error
 	// Announce replaces what the registry says of this node; it does not block.
 	Announce(r management.Registration)
-	// WatchDocuments calls f with each document that there is and then with each change, until ctx ends. One that
+	// Watch calls f with each document that there is and then with each change, until ctx ends. One that
 	// was deleted has revision 0.
-	WatchDocuments(ctx context.Context, f func(management.Document)) error
+	Watch(ctx context.Context, f func(management.Document)) error
 }
 
 // boot carries a node from its command line to its end.

@@ -101,7 +101,7 @@ func (b *boot) follow(ctx context.Context, n *Node, background *sync.WaitGroup) 
 		}
 	})
 	background.Go(func() {
-		if err := c.WatchDocuments(ctx, n.live.apply); err != nil && ctx.Err() == nil {
+		if err := c.Watch(ctx, n.live.apply); err != nil && ctx.Err() == nil {
 			n.Log.Error("watching the configuration", "error", err)
 		}
 	})
