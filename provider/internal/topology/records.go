@@ -1,0 +1,123 @@
+package topology
+
+import (
+	"fmt"
+
+	"github.com/clearwater-ims/clearwater/nodes/config"
+	"github.com/clearwater-ims/clearwater/provider/internal/platform"
+)
+
+// Zone is what all records of a deployment share.
+type Zone struct {
+	Name            string   // home domain, without a final dot
+	TTL             int      // seconds
+	Sites           []string // every site of the deployment
+	ClearwaterNames bool     // also publish the manual's cluster names (sprout, homer, vellum, ellis)
+}
+
+// cluster is a name under which a role's nodes are found.
+type cluster struct {
+	prefix string // before [<site>.]<zone>; empty for the edge
+	sip    int    // port of SIP over UDP and TCP; 0: no SRV and NAPTR records
+	stream bool   // NAPTR prefers TCP
+}
+
+// clusters lists a role's cluster names; the first is the role's own.
+func clusters(role config.Role, manual bool) []cluster {
+	router := func(name string) []cluster {
+		return []cluster{{prefix: name},
+			{prefix: "scscf." + name, sip: config.PortSCSCF, stream: true},
+			{prefix: "icscf." + name, sip: config.PortICSCF, stream: true},
+			{prefix: "bgcf." + name, sip: config.PortBGCF, stream: true}}
+	}
+	own := map[config.Role][]cluster{
+		config.Edge:     {{sip: config.PortEdgeSIP}},
+		config.Router:   router("router"),
+		config.Diameter: {{prefix: "hs"}, {prefix: "ralf"}},
+		config.XDMS:     {{prefix: "xdms"}},
+		config.Store:    {{prefix: "store"}},
+		config.Portal:   {{prefix: "portal"}},
+	}[role]
+	if !manual {
+		return own
+	}
+	return append(own, map[config.Role][]cluster{
+		config.Router: router("sprout"),
+		config.XDMS:   {{prefix: "homer"}},
+		config.Store:  {{prefix: "vellum"}},
+		config.Portal: {{prefix: "ellis"}},
+	}[role]...)
+}
+
+// NodeOwner and ClusterOwner name the two record sets of a tier: nodes' own addresses stand as long as the node does,
+// cluster records only while it is ready.
+func NodeOwner(site string, role config.Role) string { return fmt.Sprintf("%s.%s.nodes", site, role) }
+func ClusterOwner(site string, role config.Role) string {
+	return fmt.Sprintf("%s.%s.cluster", site, role)
+}
+
+// NodeRecords are the addresses of a tier's nodes.
+func NodeRecords(z Zone, site string, role config.Role, nodes []platform.Node) platform.RecordSet {
+	set := platform.RecordSet{Owner: NodeOwner(site, role)}
+	for _, n := range nodes {
+		set.Records = append(set.Records, z.record(Hostname(n.Name, z.Name), "A", n.Address.String()))
+	}
+	return set
+}
+
+// ClusterRecords are what a tier contributes to cluster names: to the deployment's, to its own site's with priority 1,
+// and as a fallback with priority 2 to the SRV sets of the other sites' names (RFC 2782).
+func ClusterRecords(z Zone, site string, role config.Role, nodes []platform.Node) platform.RecordSet {
+	set := platform.RecordSet{Owner: ClusterOwner(site, role)}
+	if len(nodes) == 0 {
+		return set
+	}
+	for _, c := range clusters(role, z.ClearwaterNames) {
+		for _, at := range []string{"", site} {
+			host := join(c.prefix, at, z.Name)
+			for _, n := range nodes {
+				set.Records = append(set.Records, z.record(host, "A", n.Address.String()))
+			}
+			set.Records = append(set.Records, z.sip(host, c, 1, nodes)...)
+		}
+		for _, other := range z.Sites {
+			if other != site {
+				set.Records = append(set.Records, z.servers(join(c.prefix, other, z.Name), c, 2, nodes)...)
+			}
+		}
+	}
+	return set
+}
+
+// sip are NAPTR (RFC 3263 section 4.1) and SRV records of a host.
+func (z Zone) sip(host string, c cluster, priority int, nodes []platform.Node) []platform.Record {
+	if c.sip == 0 {
+		return nil
+	}
+	services := []string{"SIP+D2U", "SIP+D2T"}
+	targets := map[string]string{"SIP+D2U": "_sip._udp.", "SIP+D2T": "_sip._tcp."}
+	if c.stream {
+		services[0], services[1] = services[1], services[0]
+	}
+	var out []platform.Record
+	for i, service := range services {
+		out = append(out, z.record(host, "NAPTR", fmt.Sprintf(`%d 1 "S" "%s" "" %s%s.`, i+1, service, targets[service], host)))
+	}
+	return append(out, z.servers(host, c, priority, nodes)...)
+}
+
+func (z Zone) servers(host string, c cluster, priority int, nodes []platform.Node) (out []platform.Record) {
+	if c.sip == 0 {
+		return nil
+	}
+	for _, proto := range []string{"_sip._udp.", "_sip._tcp."} {
+		for _, n := range nodes {
+			out = append(out, z.record(proto+host, "SRV", fmt.Sprintf("%d 1 %d %s.", priority, c.sip, Hostname(n.Name, z.Name))))
+		}
+	}
+	return out
+}
+
+func (z Zone) record(host, kind, value string) platform.Record {
+	return platform.Record{Name: host + ".", Type: kind, TTL: z.TTL, Value: value}
+}

@@ -1,0 +1,61 @@
+// Package topology turns the desired shape of a deployment into nodes (names, addresses), DNS records and firewall
+// rules. It is pure: same input, same output, no clock, no network; golden files hold what it says.
+package topology
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/clearwater-ims/clearwater/nodes/config"
+)
+
+// Name of a node: router-1.site1.
+func Name(role config.Role, index int, site string) string {
+	return fmt.Sprintf("%s-%d.%s", role, index, site)
+}
+
+// Addresses within a site's network: .1 is left free, .2 is the name server's where the platform runs one, and nodes
+// stand from .10 up, each role in its own range, so that a node's replacement has its address.
+const (
+	firstHost     = 10
+	hostsPerRole  = 40
+	smallestBits  = 24
+	addressStride = 1
+)
+
+// Address of a node in its site's network.
+func Address(network netip.Prefix, role config.Role, index int) (netip.Addr, error) {
+	if !network.Addr().Is4() || network.Bits() > smallestBits {
+		return netip.Addr{}, fmt.Errorf("network %s: allowed is an IPv4 range of /%d or larger", network, smallestBits)
+	}
+	if index < 1 || index > hostsPerRole {
+		return netip.Addr{}, fmt.Errorf("%s node %d: allowed are 1 to %d nodes of a role in a site", role, index, hostsPerRole)
+	}
+	host := firstHost + slices.Index(config.Roles(), role)*hostsPerRole + (index-1)*addressStride
+	bytes := network.Masked().Addr().As4()
+	bytes[3] += byte(host) //nolint:gosec // at most 249
+	return netip.AddrFrom4(bytes), nil
+}
+
+// Hostname is the node's full DNS name, without a final dot.
+func Hostname(node, zone string) string { return node + "." + zone }
+
+// ClusterHost is the name of a role's cluster in one site, without a final dot; with an empty site, of the deployment.
+func ClusterHost(role config.Role, site, zone string) string {
+	return join(clusters(role, false)[0].prefix, site, zone)
+}
+
+func join(labels ...string) string {
+	out := ""
+	for _, l := range labels {
+		if l == "" {
+			continue
+		}
+		if out != "" {
+			out += "."
+		}
+		out += l
+	}
+	return out
+}
