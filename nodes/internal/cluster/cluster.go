@@ -99,9 +99,17 @@ func (c *Client) dial(ctx context.Context, _ string) (net.Conn, error) {
 	return nil, errors.Join(problems...)
 }
 
+// Close ends a client that Run does not end.
+func (c *Client) Close() error {
+	if err := c.etcd.Close(); err != nil && !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("closing the etcd client: %w", err)
+	}
+	return nil
+}
+
 // Run keeps this node's entry in the registry until ctx ends, then closes the client.
 func (c *Client) Run(ctx context.Context) error {
-	defer func() { _ = c.etcd.Close() }()
+	defer func() { _ = c.Close() }()
 	for ctx.Err() == nil {
 		if err := c.register(ctx); err != nil && ctx.Err() == nil {
 			c.cfg.Log.Warn("the cluster is away", "error", err)

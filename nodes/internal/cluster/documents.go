@@ -85,13 +85,13 @@ func (c *Client) PutDocument(ctx context.Context, d management.Document) (manage
 	return d, nil
 }
 
-// WatchDocuments calls seen, from one goroutine, for every document that is there, and again for each that changes,
+// Watch calls seen, from one goroutine, for every document that is there, and again for each that changes,
 // until ctx ends; a deleted one has Revision 0. After the cluster was away only what changed is shown again. It
 // returns nil.
-func (c *Client) WatchDocuments(ctx context.Context, seen func(management.Document)) error {
+func (c *Client) Watch(ctx context.Context, seen func(management.Document)) error {
 	shown := map[string]int64{}
 	for ctx.Err() == nil {
-		err := c.watch(ctx, shown, seen)
+		err := c.follow(ctx, shown, seen)
 		if ctx.Err() != nil {
 			break
 		}
@@ -104,8 +104,8 @@ func (c *Client) WatchDocuments(ctx context.Context, seen func(management.Docume
 	return nil
 }
 
-// watch reads everything and then follows changes; it returns when the watch breaks.
-func (c *Client) watch(ctx context.Context, shown map[string]int64, seen func(management.Document)) error {
+// follow reads everything and then follows changes; it returns when the watch breaks.
+func (c *Client) follow(ctx context.Context, shown map[string]int64, seen func(management.Document)) error {
 	docs, revision, err := c.snapshot(ctx)
 	if err != nil {
 		return err

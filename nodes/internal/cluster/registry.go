@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"path"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -20,43 +21,16 @@ const (
 	freshen      = 30 * time.Second // between writes of an entry that does not change, for its last_seen
 )
 
-// Announce says who this node is and how it is; Run publishes it. A state that is not in r is kept: applied revisions
-// are set by Applied.
+// Announce says who this node is and how it is; Run publishes it. It does not block, and says nothing new for free.
 func (c *Client) Announce(r management.Registration) {
+	r.Applied, r.LastSeen = maps.Clone(r.Applied), time.Time{}
 	c.mu.Lock()
-	if c.self != nil && r.Applied == nil {
-		r.Applied = c.self.Applied
-	}
-	r.Applied = maps.Clone(r.Applied)
+	same := reflect.DeepEqual(c.self, &r)
 	c.self = &r
 	c.mu.Unlock()
-	c.nudge()
-}
-
-// SetState changes the announced state of this node.
-func (c *Client) SetState(s management.State) {
-	c.mu.Lock()
-	if c.self == nil || c.self.State == s {
-		c.mu.Unlock()
-		return
+	if !same {
+		c.nudge()
 	}
-	c.self.State = s
-	c.mu.Unlock()
-	c.nudge()
-}
-
-// Applied says which revision of a document is in force on this node.
-func (c *Client) Applied(typ string, revision int64) {
-	c.mu.Lock()
-	if c.self == nil {
-		c.self = &management.Registration{}
-	}
-	if c.self.Applied == nil {
-		c.self.Applied = map[string]int64{}
-	}
-	c.self.Applied[typ] = revision
-	c.mu.Unlock()
-	c.nudge()
 }
 
 func (c *Client) nudge() {

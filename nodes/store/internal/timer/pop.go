@@ -44,6 +44,8 @@ func (s *Service) attempt(ctx context.Context, t *Timer, version uint64, h due.H
 		return err // not done: changed meanwhile, and the hint comes again and finds what it is now
 	}
 	s.index.Written(begun.next(), begun.GetId())
+	s.popping.Add(1)
+	defer s.popping.Add(-1)
 	late := time.Since(t.next())
 	sendCtx, cancel := context.WithTimeout(ctx, popTimeout)
 	err = s.pop(sendCtx, begun.GetUri(), begun.GetOpaque(), begun.GetSequence())

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -33,6 +34,7 @@ type Service struct {
 	pop     Pop
 	log     *slog.Logger
 	metrics *metrics
+	popping atomic.Int64
 }
 
 // New returns the service. Run pops.
@@ -47,6 +49,9 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	return s.index.Run(ctx, s.look)
 }
+
+// Popping is the number of pops that are under way.
+func (s *Service) Popping() int64 { return s.popping.Load() }
 
 // count sets the statistics from the engine. Timers set meanwhile are counted where they are set.
 func (s *Service) count(ctx context.Context) error {

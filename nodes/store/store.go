@@ -1,0 +1,218 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/clearwater-ims/clearwater/nodes/config"
+	"github.com/clearwater-ims/clearwater/nodes/internal/cluster"
+	"github.com/clearwater-ims/clearwater/nodes/internal/records"
+	"github.com/clearwater-ims/clearwater/nodes/internal/registrations"
+	"github.com/clearwater-ims/clearwater/nodes/internal/rpc"
+	"github.com/clearwater-ims/clearwater/nodes/internal/service"
+	"github.com/clearwater-ims/clearwater/nodes/store/internal/clusterapi"
+	"github.com/clearwater-ims/clearwater/nodes/store/internal/engine"
+	"github.com/clearwater-ims/clearwater/nodes/store/internal/engine/embedded"
+	"github.com/clearwater-ims/clearwater/nodes/store/internal/engine/metered"
+	"github.com/clearwater-ims/clearwater/nodes/store/internal/etcd"
+	"github.com/clearwater-ims/clearwater/nodes/store/internal/record"
+	"github.com/clearwater-ims/clearwater/nodes/store/internal/registration"
+	"github.com/clearwater-ims/clearwater/nodes/store/internal/timer"
+)
+
+// part is something that runs as long as the node serves.
+type part struct {
+	name string
+	run  func(context.Context) error
+}
+
+// store is the running role.
+type store struct {
+	node    *service.Node
+	engine  engine.Engine
+	founder *etcd.Founder
+	cluster *cluster.Client
+	parts   []part
+}
+
+// newStore opens the engine and the listeners and puts the parts together.
+func newStore(_ context.Context, n *service.Node, founded func(clusterID string)) (_ service.Running, err error) {
+	s := &store{node: n}
+	if s.engine, err = openEngine(n); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.engine.Close())
+		}
+	}()
+	if err := s.openCluster(founded); err != nil {
+		return nil, err
+	}
+	o, out := n.Options(), newHTTPClient(n.Resolver())
+	registered := registration.New(registration.Config{Writer: n.Name(), Log: n.Log, Lapse: lapse(n.Options, out)}, s.engine, n.Metrics)
+	timers := timer.New(s.engine, timer.HTTPPop(out), n.Log, n.Metrics)
+	calls, err := listen("calls of other roles", o.LocalIP, config.PortStoreRPC)
+	if err != nil {
+		return nil, err
+	}
+	timersHTTP, err := listen("timers", o.LocalIP, config.PortTimers)
+	if err != nil {
+		return nil, errors.Join(err, calls.Close())
+	}
+	server := newRPC(n, registered, record.New(s.engine))
+	s.parts = []part{
+		{"registrations", registered.Run},
+		{"timers", timers.Run},
+		{"calls", func(ctx context.Context) error { return server.Serve(ctx, calls) }},
+		{"timer API", func(ctx context.Context) error { return serveHTTP(ctx, timersHTTP, timers.Handler(), n) }},
+	}
+	n.ReadyWhen("etcd", s.founder.Usable)
+	n.Holds("timer_pops", timers.Popping)
+	return s, nil
+}
+
+func openEngine(n *service.Node) (engine.Engine, error) {
+	if kind := n.Options().StoreEngine; kind != "embedded" {
+		return nil, fmt.Errorf("option store_engine: value %q is refused, allowed is embedded in this version", kind)
+	}
+	e, err := embedded.Open(embedded.Config{Dir: filepath.Join(dataOf(n.Identity), "engine"), Log: n.Log})
+	if err != nil {
+		return nil, fmt.Errorf("opening the engine: %w", err)
+	}
+	return metered.New(e, n.Metrics), nil
+}
+
+// openCluster prepares the etcd member, this node's client of it and the management calls that need it.
+func (s *store) openCluster(founded func(clusterID string)) error {
+	n, o := s.node, s.node.Options()
+	address, err := netip.ParseAddr(o.LocalIP)
+	if err != nil {
+		return fmt.Errorf("option local_ip: %w", err)
+	}
+	own := netip.AddrPortFrom(address, config.PortEtcdClient)
+	s.cluster, err = cluster.New(cluster.Config{
+		Site: o.Site, TLS: n.Identity.Client(config.Store), Log: n.Log,
+		Resolve: func(context.Context) ([]netip.AddrPort, error) { return []netip.AddrPort{own}, nil },
+	})
+	if err != nil {
+		return err
+	}
+	member, err := newMember(n)
+	if err != nil {
+		return err
+	}
+	s.founder = &etcd.Founder{
+		Member: member, Cluster: s.cluster, Founded: founded, Log: n.Log,
+		Supervisor: &etcd.Supervisor{Log: n.Log, Output: os.Stderr},
+	}
+	(&clusterapi.API{
+		Documents: s.cluster, Tokens: s.cluster, Registry: s.cluster, Options: n.Options, Log: n.Log,
+		Authority: authority(keysOf(n.Identity)),
+	}).Register(n.Management)
+	return nil
+}
+
+func newMember(n *service.Node) (etcd.Member, error) {
+	o, directory := n.Options(), directoryOf(n.Identity)
+	cert, key := n.Identity.Files()
+	roots := filepath.Join(directory, "ca.pem")
+	if err := os.MkdirAll(directory, 0o700); err != nil {
+		return etcd.Member{}, fmt.Errorf("preparing the etcd member: %w", err)
+	}
+	if err := os.WriteFile(roots, n.Identity.Roots(), 0o600); err != nil {
+		return etcd.Member{}, fmt.Errorf("preparing the etcd member: %w", err)
+	}
+	return etcd.Member{
+		Name: n.Name(), Token: o.DeploymentID + "/" + o.Site, Address: o.LocalIP, Directory: directory,
+		ClientPort: config.PortEtcdClient, PeerPort: config.PortEtcdPeer,
+		CertFile: cert, KeyFile: key, CAFile: roots, PeerName: "store." + o.Site + "." + o.Zone,
+	}, nil
+}
+
+// Run serves until ctx ends: first the parts stop, then the etcd member, last the engine is closed.
+func (s *store) Run(ctx context.Context) error {
+	memberCtx, stopMember := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopMember()
+	g, serving := errgroup.WithContext(ctx)
+	for _, p := range s.parts {
+		g.Go(func() error {
+			if err := p.run(serving); err != nil {
+				return fmt.Errorf("%s: %w", p.name, err)
+			}
+			return nil
+		})
+	}
+	member := make(chan error, 1)
+	go func() { member <- s.founder.Run(memberCtx) }()
+	g.Go(func() error {
+		select {
+		case <-serving.Done():
+			return nil
+		case err := <-member:
+			member <- err
+			return fmt.Errorf("etcd: %w", err)
+		}
+	})
+	err := g.Wait()
+	stopMember()
+	<-member
+	return errors.Join(err, s.cluster.Close(), s.engine.Close())
+}
+
+// Drain has nothing to wait for but the timer pops under way: the one store node of a site keeps serving until it
+// ends, and what it holds is on disk.
+func (s *store) Drain(context.Context) error { return nil }
+
+// Resume takes a drain back.
+func (s *store) Resume() {}
+
+func newRPC(n *service.Node, registered registrations.Service, rows records.Service) *rpc.Server {
+	handlers, names := registrations.Handlers(registered), registrations.MethodNames()
+	for m, h := range records.Handlers(rows) {
+		handlers[m] = h
+	}
+	for m, name := range records.MethodNames() {
+		names[m] = name
+	}
+	return rpc.NewServer(n.Identity.Server(config.Roles()...), handlers, n.Log).Instrument(n.Metrics, names)
+}
+
+func listen(what, ip string, port int) (net.Listener, error) {
+	ln, err := net.Listen("tcp", net.JoinHostPort(ip, strconv.Itoa(port)))
+	if err != nil {
+		return nil, fmt.Errorf("opening the listener for %s: %w", what, err)
+	}
+	return ln, nil
+}
+
+// serveHTTP serves until ctx ends; then it finishes what has arrived.
+func serveHTTP(ctx context.Context, ln net.Listener, h http.Handler, n *service.Node) error {
+	server := &http.Server{
+		Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 20 * time.Second,
+		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(ln) }()
+	select {
+	case err := <-ended:
+		return fmt.Errorf("serving %s: %w", ln.Addr(), err)
+	case <-ctx.Done():
+	}
+	graceful, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
+	defer cancel()
+	if err := server.Shutdown(graceful); err != nil {
+		n.Log.Warn("closing HTTP connections", "error", err)
+	}
+	return nil
+}

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/clearwater-ims/clearwater/nodes/internal/records"
+	"github.com/clearwater-ims/clearwater/nodes/internal/registrations"
+)
+
+// TestLife boots a store, bootstraps it, uses it, kills it and finds everything again.
+func TestLife(t *testing.T) {
+	l := newLab(t, "127.20.1.1")
+	l.start()
+	id := l.bootstrap(shared("127.20.1.1:9888"))
+	l.ready()
+	status, err := l.management().Status(t.Context())
+	l.must(err)
+	if status.ClusterID != id || status.State != "ready" || status.Name != "store-1.site1" {
+		t.Errorf("status %+v", status)
+	}
+	rows, registered := records.NewClient(l.call()), registrations.NewClient(l.call())
+	version, swapped, err := rows.Swap(t.Context(), "documents", "k", 0, []byte("v"))
+	if err != nil || !swapped {
+		t.Fatal(swapped, err)
+	}
+	before := l.metric(`ims_store_swaps_total{table="registrations"}`)
+	apply(t, registered, "sip:alice@example.com", time.Hour)
+	if got := l.metric(`ims_store_swaps_total{table="registrations"}`) - before; got != 1 {
+		t.Errorf("a registration cost %v swaps, want 1", got)
+	}
+	doc, err := l.management().Config(t.Context(), "shared_config")
+	l.must(err)
+
+	l.kill()
+	l.start()
+	l.ready()
+	got, err := rows.Get(t.Context(), "documents", "k")
+	if err != nil || got[0].GetVersion() != version || string(got[0].GetValue()) != "v" {
+		t.Errorf("row after a kill: %v, %v", got, err)
+	}
+	rec, err := registered.Get(t.Context(), "sip:alice@example.com")
+	if err != nil || len(rec.GetBindings()) != 1 {
+		t.Errorf("registration after a kill: %v, %v", rec, err)
+	}
+	again, err := l.management().Config(t.Context(), "shared_config")
+	if err != nil || again.Text != doc.Text || again.Revision != doc.Revision {
+		t.Errorf("configuration after a kill: %v, %v; was %v", again, err, doc)
+	}
+	if status, err = l.management().Status(t.Context()); err != nil || status.ClusterID != id {
+		t.Errorf("cluster after a kill: %v, %v; was %s", status, err, id)
+	}
+	l.stop()
+	for _, port := range []int{4000, 2380, 7253, 11311} {
+		if conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(t.Context(), "tcp", fmt.Sprintf("127.20.1.1:%d", port)); err == nil {
+			_ = conn.Close()
+			t.Errorf("port %d is still open after the store has stopped", port)
+		}
+	}
+}
+
+func apply(t *testing.T, c *registrations.Client, aor string, life time.Duration) {
+	t.Helper()
+	resp, err := c.Apply(t.Context(), &registrations.ApplyRequest{Aor: aor, Impi: "i", Bindings: []*registrations.Binding{
+		{Id: "b", Uri: "sip:x@127.0.0.1", Impi: "i", ExpiresAt: time.Now().Add(life).UnixMilli()},
+	}})
+	if err != nil || resp.GetOutcome() != registrations.OutcomeDone {
+		t.Fatalf("Apply: %v, %v", resp, err)
+	}
+}
+
+// TestLapseReachesRouter lets a registration lapse and expects the router to be told until it has worked it off.
+func TestLapseReachesRouter(t *testing.T) {
+	l := newLab(t, "127.20.1.2")
+	told := make(chan string, 10)
+	router, err := net.Listen("tcp", "127.20.1.2:9888")
+	l.must(err)
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /timers", func(_ http.ResponseWriter, r *http.Request) {
+		body := make([]byte, 200)
+		n, _ := r.Body.Read(body)
+		told <- string(body[:n])
+	})
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: time.Second}
+	go func() { _ = server.Serve(router) }()
+	t.Cleanup(func() { _ = server.Close() })
+
+	l.start()
+	l.bootstrap(shared("127.20.1.2:9888"))
+	l.ready()
+	registered := registrations.NewClient(l.call())
+	apply(t, registered, "sip:bob@example.com", time.Second)
+	for range 2 { // told again as long as nothing is done about it
+		select {
+		case body := <-told:
+			if body != `{"aor_id":"sip:bob@example.com"}` {
+				t.Errorf("the router was told %s", body)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatal("the router was not told")
+		}
+	}
+	resp, err := registered.Apply(t.Context(), &registrations.ApplyRequest{Aor: "sip:bob@example.com"})
+	if err != nil || len(resp.GetLapsed()) != 1 || len(resp.GetRecord().GetOwed()) != 1 {
+		t.Fatalf("working it off: %v, %v", resp, err)
+	}
+	l.must(registered.Settle(t.Context(), "sip:bob@example.com", resp.GetRecord().GetOwed()[0].GetId()))
+}
