@@ -105,7 +105,7 @@ func (l *Local) DeleteSite(_ context.Context, deployment, name string) error {
 	return folder.RemoveSite(name)
 }
 
-// Publish replaces an owner's records, and has the name server load them if it runs.
+// Publish replaces an owner's records, and has the name server load them. If it does not run, it loads them when it starts.
 func (l *Local) Publish(ctx context.Context, deployment string, set platform.RecordSet) error {
 	folder, _, err := l.folder(deployment)
 	if err != nil {
@@ -114,8 +114,8 @@ func (l *Local) Publish(ctx context.Context, deployment string, set platform.Rec
 	if err := folder.WriteRecords(set); err != nil {
 		return err
 	}
-	if _, err = supervisor.NewClient(folder).Sync(ctx); errors.Is(err, supervisor.ErrDown) && len(set.Records) == 0 {
-		return nil // with the name server gone, nothing is published any more
+	if _, err = supervisor.NewClient(folder).Sync(ctx); errors.Is(err, supervisor.ErrDown) {
+		return nil
 	}
 	return err
 }

@@ -1,0 +1,16 @@
+terraform {
+  required_version = ">= 1.11"
+
+  required_providers {
+    clearwater = {
+      source = "clearwater-ims/clearwater"
+    }
+  }
+}
+
+provider "clearwater" {
+  local = {
+    root      = var.root
+    addresses = var.addresses
+  }
+}
