@@ -102,7 +102,7 @@ var headerNames = [idCount]string{ //nolint:gochecknoglobals // a table
 
 // compact holds the one-letter forms (RFC 3261 7.3.3 and the IANA registry).
 var compact = [26]ID{ //nolint:gochecknoglobals // a table
-	'a' - 'a': AcceptContact, 'b' - 'a': ReferredBy, 'c' - 'a': ContentType, 'd' - 'a': RequestDisposition,
+	0: AcceptContact, 'b' - 'a': ReferredBy, 'c' - 'a': ContentType, 'd' - 'a': RequestDisposition,
 	'e' - 'a': ContentEncoding, 'f' - 'a': From, 'i' - 'a': CallID, 'j' - 'a': RejectContact, 'k' - 'a': Supported,
 	'l' - 'a': ContentLength, 'm' - 'a': Contact, 'o' - 'a': Event, 'r' - 'a': ReferTo, 's' - 'a': Subject,
 	't' - 'a': To, 'u' - 'a': AllowEvents, 'v' - 'a': Via, 'x' - 'a': SessionExpires,
