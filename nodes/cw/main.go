@@ -1,4 +1,5 @@
-// Command cw is the operator's tool: configuration, cluster state, subscribers and numbers of a deployment.
+// Command cw is the operator's tool: configuration, cluster state, subscribers and numbers of a deployment. How it finds
+// and enters a deployment is the file cw.json, which platforms write with nodes/api/operator.Write.
 package main
 
 import (
