@@ -1,0 +1,216 @@
+// Package pcscf is the edge's SIP function: the P-CSCF of TS 24.229 5.2. It stands between phones, whom it does not
+// trust, and the core, whom it does. It knows each phone by its flow, asserts the identity that the phone registered
+// there, sends requests along the Service-Route, and lets nothing across the boundary that the other side must not see
+// or say. Registrations of a flow are in memory only: phones of a lost node register again elsewhere.
+package pcscf
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/clearwater-ims/clearwater/nodes/config"
+	"github.com/clearwater-ims/clearwater/nodes/internal/proxy"
+	"github.com/clearwater-ims/clearwater/nodes/internal/sip"
+	"github.com/clearwater-ims/clearwater/nodes/internal/transport"
+)
+
+// Names of the listeners that tell the two sides apart.
+const (
+	Access = "access"
+	Core   = "core"
+)
+
+// Flows finds a flow again by its identity.
+type Flows interface {
+	Lookup(id transport.ID) (*transport.Flow, bool)
+}
+
+// Deps is what the function works with.
+type Deps struct {
+	Flows   Flows
+	Now     func() time.Time
+	Log     *slog.Logger
+	Metrics prometheus.Registerer // may be nil
+}
+
+// Edge is the function.
+type Edge struct {
+	deps     Deps
+	settings atomic.Pointer[settings]
+	users    users
+	dialogs  dialogs
+	draining atomic.Bool
+	metrics  *metrics
+}
+
+// New makes the function.
+func New(o *config.Options, deps Deps) *Edge {
+	e := &Edge{deps: deps}
+	e.SetOptions(o)
+	e.users.init()
+	e.dialogs.init()
+	e.metrics = newMetrics(deps.Metrics, e)
+	return e
+}
+
+// SetOptions takes changed options.
+func (e *Edge) SetOptions(o *config.Options) { e.settings.Store(newSettings(o)) }
+
+// Name implements proxy.Function.
+func (e *Edge) Name() string { return "edge" }
+
+// Serve implements proxy.Function.
+func (e *Edge) Serve() proxy.Handler { return &handler{edge: e, set: e.settings.Load()} }
+
+// Accept gives every message to the edge; see proxy.Config.
+func (e *Edge) Accept(*sip.Message, proxy.Flow) proxy.Function { return e }
+
+// Local tells the URIs that name this node; see proxy.Config.
+func (e *Edge) Local(u sip.URI) proxy.Function {
+	if e.settings.Load().local(u) {
+		return e
+	}
+	return nil
+}
+
+// Here tells the hosts for which an OPTIONS is a poll of this node.
+func (e *Edge) Here(host string) bool {
+	s := e.settings.Load()
+	return s.hosts[strings.ToLower(host)] || s.homes[strings.ToLower(host)]
+}
+
+// SentBy is what Via says on a flow.
+func (e *Edge) SentBy(f proxy.Flow) string {
+	s := e.settings.Load()
+	if f.Listener() == Core {
+		return s.coreAddr
+	}
+	return s.accessVia
+}
+
+// handler sees one transaction through.
+type handler struct {
+	edge     *Edge
+	set      *settings
+	toPhone  *transport.Flow // the flow of the called phone
+	fromCore bool
+	register *registering // of a REGISTER
+	routes   []string     // the Record-Routes of a request to a phone, as sent
+	called   string       // P-Called-Party-ID of a request to a phone
+	dialog   dialogKey    // of a request that may begin or end one
+	method   string       // of the request
+	peer     transport.ID // the flow of the calling phone
+}
+
+// Initial implements proxy.Handler.
+func (h *handler) Initial(_ context.Context, r *proxy.Request) proxy.Decision {
+	h.method = r.Msg.Method
+	switch {
+	case r.Local: // a Route or Request-URI that leads back to this node
+		return refuse(r, 404, "the request leads back to the edge")
+	case r.Flow.Listener() == Core:
+		return h.terminate(r, true)
+	case r.Msg.Method == sip.REGISTER:
+		return h.registerUp(r)
+	default:
+		return h.originate(r)
+	}
+}
+
+// InDialog implements proxy.Handler.
+func (h *handler) InDialog(_ context.Context, r *proxy.Request) proxy.Decision {
+	h.method = r.Msg.Method
+	switch {
+	case r.Local:
+		return refuse(r, 404, "the request leads back to the edge")
+	case r.Flow.Listener() == Core:
+		return h.terminate(r, false)
+	default:
+		return h.within(r)
+	}
+}
+
+// Response implements proxy.Handler.
+func (h *handler) Response(r *proxy.Reply) proxy.Verdict {
+	switch {
+	case h.register != nil:
+		if r.Made == proxy.TimedOut { // the core would stay silent on a 408; a phone should learn that the network failed
+			r.Msg.Status, r.Msg.Reason = 504, sip.StatusText(504)
+		}
+		h.registered(r.Msg)
+	case h.fromCore:
+		h.fromPhone(r)
+	default:
+		h.toCaller(r.Msg)
+	}
+	h.track(r.Msg)
+	return proxy.Verdict{}
+}
+
+// refuse answers with a status and the reason; an ACK gets no answer (RFC 3261 17).
+func refuse(r *proxy.Request, status int, why string) proxy.Decision {
+	if r.Msg.Method == sip.ACK {
+		return proxy.Silence()
+	}
+	return proxy.AnswerReason(r, status, "edge", why)
+}
+
+// startsDialog tells the methods whose route set the edge must be on.
+func startsDialog(method string) bool {
+	switch method {
+	case sip.INVITE, sip.SUBSCRIBE, sip.NOTIFY, "REFER":
+		return true
+	}
+	return false
+}
+
+// settings is what one version of the options means to the function.
+type settings struct {
+	hosts       map[string]bool // this node
+	homes       map[string]bool // home domains
+	home        string
+	publicHost  string
+	coreAddr    string // local_ip:5058
+	accessVia   string // public_ip:5060
+	upstream    string // Route value towards the I-CSCF
+	drainAnswer string
+	sipName     string // where phones find the deployment's edges
+	cdf         string
+	key         []byte
+	trunks      map[netip.Addr]bool
+}
+
+func newSettings(o *config.Options) *settings {
+	s := &settings{
+		hosts: map[string]bool{}, homes: map[string]bool{}, home: strings.ToLower(o.HomeDomain), publicHost: o.PublicHostname,
+		coreAddr: sip.HostPort(o.LocalIP, config.PortEdgeTrusted), accessVia: sip.HostPort(o.PublicIP, config.PortEdgeSIP),
+		upstream:    "<sip:" + sip.HostPort(o.UpstreamHostname, o.UpstreamPort) + ";transport=TCP;lr>",
+		drainAnswer: o.EdgeDrainAnswer, sipName: o.Zone, cdf: o.CDFIdentity, key: []byte(o.FlowKey), trunks: map[netip.Addr]bool{},
+	}
+	for _, host := range append(append([]string{o.LocalIP, o.PublicIP, o.PublicHostname}, o.AliasList...), o.EdgeAliasList...) {
+		s.hosts[strings.ToLower(host)] = true
+	}
+	for _, host := range append([]string{o.HomeDomain, o.Zone}, o.AdditionalHomeDomains...) {
+		s.homes[strings.ToLower(host)] = true
+	}
+	for _, peer := range o.TrustedPeers {
+		if a, err := netip.ParseAddr(peer); err == nil {
+			s.trunks[a.Unmap()] = true
+		}
+	}
+	return s
+}
+
+// local tells whether a URI names this node's SIP ports.
+func (s *settings) local(u sip.URI) bool {
+	if u.Scheme != "sip" && u.Scheme != "sips" {
+		return false
+	}
+	return s.hosts[strings.ToLower(u.Host)] && (u.Port == 0 || u.Port == config.PortEdgeSIP || u.Port == config.PortEdgeTrusted)
+}

@@ -1,0 +1,221 @@
+package pcscf
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/clearwater-ims/clearwater/nodes/internal/proxy"
+	"github.com/clearwater-ims/clearwater/nodes/internal/sip"
+	"github.com/clearwater-ims/clearwater/nodes/internal/transaction"
+)
+
+// registering is what a REGISTER asked for, kept until its answer.
+type registering struct {
+	flow     proxy.Flow
+	identity string   // canonical To
+	to       string   // To as written
+	contacts []string // keys of the Contacts
+	all      bool     // Contact: *
+}
+
+// registerUp passes a REGISTER of a phone to the I-CSCF (TS 24.229 5.2.2).
+func (h *handler) registerUp(r *proxy.Request) proxy.Decision {
+	m := r.Msg
+	if h.set.trunks[r.Flow.Remote().Addr().Unmap()] {
+		return refuse(r, 405, "trunks do not register")
+	}
+	to, err := sip.AddressURI(m.Get(sip.To))
+	if err != nil {
+		return refuse(r, 400, err.Error())
+	}
+	reg := &registering{flow: r.Flow, identity: to.Canonical(), to: to.String()}
+	zero := m.Get(sip.Expires) == "0"
+	for _, c := range m.All(sip.Contact) {
+		if strings.TrimSpace(c) == "*" {
+			reg.all = true
+			continue
+		}
+		a, err := sip.ParseAddress(c)
+		if err != nil {
+			return refuse(r, 400, err.Error())
+		}
+		if u, err := sip.ParseURI(a.URI); err == nil {
+			if _, sos := u.Param("sos"); sos {
+				return refuse(r, 503, "emergency registration is not offered here")
+			}
+		}
+		if e, ok := sip.Param(a.Params, "expires"); ok {
+			zero = e == "0"
+		}
+		reg.contacts = append(reg.contacts, contactKey(a))
+	}
+	if h.edge.draining.Load() && !zero {
+		return h.goElsewhere(r)
+	}
+	h.register = reg
+	h.stripUntrusted(m)
+	m.Del(sip.PAssertedIdentity, sip.PPreferredIdentity, sip.Route, sip.RecordRoute)
+	h.markAuthorization(m, reg)
+	h.pushPath(m, r.Flow)
+	m.Set(sip.PVisitedNetworkID, h.set.home)
+	h.charge(m)
+	m.Push(sip.Route, h.set.upstream)
+	return proxy.Forward(proxy.Target{Msg: m})
+}
+
+// goElsewhere sends a phone to another edge while this one drains.
+func (h *handler) goElsewhere(r *proxy.Request) proxy.Decision {
+	h.edge.metrics.redirected.Inc()
+	if h.set.drainAnswer == "503" {
+		away := r.Msg.NewResponse(503, "", transaction.NewTag())
+		away.Add(sip.RetryAfter, "5") // by then DNS names other edges only
+		return proxy.AnswerWith(away)
+	}
+	away := r.Msg.NewResponse(305, "", transaction.NewTag())
+	away.Add(sip.Contact, "<sip:"+h.set.sipName+";transport="+r.Flow.Transport().String()+">")
+	return proxy.AnswerWith(away)
+}
+
+// pushPath puts the edge on the way back to the phone (RFC 3327 5.1, RFC 5626 5.1). What a phone itself wrote there
+// goes; a proxy in front of us (a second Via) may have its say.
+func (h *handler) pushPath(m *sip.Message, f proxy.Flow) {
+	ob := ""
+	if m.Count(sip.Via) == 1 {
+		ob = ";ob"
+		m.Del(sip.Path)
+	}
+	m.Push(sip.Path, "<sip:"+token(h.set.key, f.ID(), nil)+"@"+h.set.coreAddr+";transport=TCP;lr"+ob+">")
+	if !m.HasOption(sip.Require, "path") {
+		m.Add(sip.Require, "path")
+	}
+	if !m.HasOption(sip.Supported, "path") {
+		m.Add(sip.Supported, "path")
+	}
+}
+
+// markAuthorization tells the S-CSCF how far this flow is known (TS 24.229 5.2.2.2: ip-assoc). What a phone says in
+// this place is a lie.
+func (h *handler) markAuthorization(m *sip.Message, reg *registering) {
+	values := m.All(sip.Authorization)
+	m.Del(sip.Authorization)
+	for _, v := range values {
+		scheme, params, ok := parseChallenge(v)
+		if !ok {
+			continue // the S-CSCF sees a REGISTER without credentials and challenges it
+		}
+		mark, hasResponse := "", false
+		kept := params[:0]
+		for _, p := range params {
+			switch strings.ToLower(p.name) {
+			case "integrity-protected":
+				continue
+			case "response":
+				hasResponse = strings.Trim(p.value, `" `) != ""
+			}
+			kept = append(kept, p)
+		}
+		if hasResponse {
+			mark = "ip-assoc-pending"
+		}
+		if u, _, _ := h.edge.users.find(reg.flow.ID(), h.edge.deps.Now(), reg.identity); u != nil {
+			if _, same := u.asserts(reg.identity); same {
+				mark = "ip-assoc-yes"
+			}
+		}
+		if mark != "" {
+			kept = append(kept, param{"integrity-protected", `"` + mark + `"`})
+		}
+		m.Add(sip.Authorization, printChallenge(scheme, kept))
+	}
+}
+
+// registered takes the answer to a REGISTER.
+func (h *handler) registered(m *sip.Message) {
+	switch {
+	case m.Status == 401:
+		hideKeys(m)
+	case m.Status >= 200 && m.Status < 300:
+		h.bindContacts(m)
+	}
+	stripToPhone(m)
+}
+
+// hideKeys takes the AKA keys, which are for the edge alone, out of a challenge (TS 24.229 5.2.2.1).
+func hideKeys(m *sip.Message) {
+	values := m.All(sip.WWWAuthenticate)
+	m.Del(sip.WWWAuthenticate)
+	for _, v := range values {
+		scheme, params, ok := parseChallenge(v)
+		if !ok {
+			continue
+		}
+		kept := params[:0]
+		for _, p := range params {
+			if n := strings.ToLower(p.name); n != "ck" && n != "ik" {
+				kept = append(kept, p)
+			}
+		}
+		m.Add(sip.WWWAuthenticate, printChallenge(scheme, kept))
+	}
+}
+
+// bindContacts remembers, for each Contact of the request, what the registrar has granted.
+func (h *handler) bindContacts(m *sip.Message) {
+	reg, edge := h.register, h.edge
+	id, now := reg.flow.ID(), edge.deps.Now()
+	if reg.all {
+		edge.users.unbind(id, reg.identity, "")
+		return
+	}
+	granted := map[string]time.Duration{}
+	for _, c := range m.All(sip.Contact) {
+		if a, err := sip.ParseAddress(c); err == nil {
+			text, _ := sip.Param(a.Params, "expires")
+			seconds, err := strconv.ParseUint(text, 10, 31)
+			if err != nil {
+				seconds = uint64(m.Expires(0)) //nolint:gosec // not negative
+			}
+			granted[contactKey(a)] = time.Duration(seconds) * time.Second //nolint:gosec // 31 bits
+		}
+	}
+	for _, key := range reg.contacts {
+		life := granted[key]
+		if life <= 0 {
+			edge.users.unbind(id, reg.identity, key)
+			continue
+		}
+		edge.users.bind(id, reg.user(m), key, now.Add(life), func() {
+			reg.flow.OnClose(func() { edge.users.drop(id) })
+		})
+	}
+}
+
+// user makes what the edge remembers of a 200.
+func (reg *registering) user(m *sip.Message) *user {
+	u := &user{service: m.All(sip.ServiceRoute)}
+	for _, v := range m.All(sip.PAssociatedURI) {
+		if a, err := sip.ParseAddress(v); err == nil {
+			if c := canonical(a.URI); c != "" {
+				u.identities, u.canonical = append(u.identities, a.URI), append(u.canonical, c)
+			}
+		}
+	}
+	if len(u.identities) == 0 {
+		u.identities, u.canonical = []string{reg.to}, []string{reg.identity}
+	}
+	return u
+}
+
+// contactKey is what makes two Contacts the same binding: instance and reg-id (RFC 5626 6), else the URI.
+func contactKey(a sip.Address) string {
+	if instance, ok := sip.Param(a.Params, "+sip.instance"); ok && instance != "" {
+		regID, _ := sip.Param(a.Params, "reg-id")
+		return strings.ToLower(instance) + ":" + regID
+	}
+	u, err := sip.ParseURI(a.URI)
+	if err != nil {
+		return a.URI
+	}
+	return u.Scheme + ":" + u.User + "@" + strings.ToLower(u.Host) + ":" + strconv.Itoa(u.Port)
+}

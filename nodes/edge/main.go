@@ -1,0 +1,140 @@
+// Command edge is the SIP edge: the P-CSCF between phones on 5060 (UDP and TCP) and the core on 5058.
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/clearwater-ims/clearwater/nodes/config"
+	"github.com/clearwater-ims/clearwater/nodes/edge/internal/pcscf"
+	"github.com/clearwater-ims/clearwater/nodes/internal/proxy"
+	"github.com/clearwater-ims/clearwater/nodes/internal/resolve"
+	"github.com/clearwater-ims/clearwater/nodes/internal/service"
+	"github.com/clearwater-ims/clearwater/nodes/internal/transport"
+)
+
+func main() { service.Main(config.Edge, start) }
+
+// edge is the running role.
+type edge struct {
+	function  *pcscf.Edge
+	core      *proxy.Core
+	transport *transport.Layer
+	upstream  *transport.Pool
+}
+
+func start(_ context.Context, n *service.Node) (service.Running, error) {
+	o := n.Options()
+	if o.FlowKey == "" {
+		o = withFlowKey(o)
+		n.Log.Warn("flow_token_key is not set: flows will not be known again after a restart of this node")
+	}
+	wire, err := transport.New(transport.Config{
+		Listeners: listeners(o), ConnectTimeout: o.SIPTCPConnect, SendTimeout: o.SIPTCPSend,
+		// A phone is silent between two registrations; its connection must outlive that.
+		IdleTimeout: max(2*o.RegMaxExpires, 10*time.Minute),
+	}, transport.Deps{Log: n.Log, Metrics: n.Metrics})
+	if err != nil {
+		return nil, err
+	}
+	e := &edge{transport: wire}
+	e.function = pcscf.New(o, pcscf.Deps{Flows: wire, Now: time.Now, Log: n.Log, Metrics: n.Metrics})
+	e.upstream = wire.NewPool(transport.PoolConfig{
+		Listener: pcscf.Core, Size: o.UpstreamConnections, Recycle: o.UpstreamRecycle,
+	}, &upstream{n})
+	e.core = proxy.New(proxy.Config{
+		Accept: e.function.Accept, Local: e.function.Local, SentBy: e.function.SentBy, Here: e.function.Here, StayUDP: o.DisableTCPSwitch,
+	}, proxy.Deps{Resolver: n.Resolver(), Wire: coreSide{wire, e.upstream}, Log: n.Log, Observe: e.function})
+	flowKey := o.FlowKey
+	n.OnOptions(func(o *config.Options) {
+		if o.FlowKey == "" {
+			changed := *o
+			changed.FlowKey = flowKey
+			o = &changed
+		}
+		e.function.SetOptions(o)
+	})
+	n.ReadyWhen("upstream", e.upstream.Ready)
+	n.Holds("registrations", e.function.Registrations)
+	n.Holds("dialogs", e.function.Dialogs)
+	n.Holds("transactions", e.core.Held)
+	return e, nil
+}
+
+// withFlowKey makes a key for this life of the node.
+func withFlowKey(o *config.Options) *config.Options {
+	changed := *o
+	changed.FlowKey = rand.Text()
+	return &changed
+}
+
+// Run serves until ctx ends.
+func (e *edge) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return e.core.Run(ctx) })
+	group.Go(func() error { return e.transport.Run(ctx, e.core) })
+	group.Go(func() error { return e.upstream.Run(ctx) })
+	group.Go(func() error { return e.function.Run(ctx) })
+	if err := group.Wait(); err != nil {
+		return fmt.Errorf("serving: %w", err)
+	}
+	return nil
+}
+
+// Drain sends registering phones to other edges and waits until no phone is registered here and no call is left.
+func (e *edge) Drain(ctx context.Context) error {
+	e.function.Quiesce(true)
+	if err := e.function.Idle(ctx); err != nil {
+		return err
+	}
+	return e.core.Idle(ctx)
+}
+
+// Resume takes registrations again.
+func (e *edge) Resume() { e.function.Quiesce(false) }
+
+// listeners are the untrusted side on 5060 and the trusted on 5058, UDP and TCP each.
+func listeners(o *config.Options) []transport.Listener {
+	addr := netip.MustParseAddr(o.LocalIP) // config has checked it
+	var out []transport.Listener
+	for _, kind := range []resolve.Transport{resolve.TCP, resolve.UDP} {
+		out = append(out,
+			transport.Listener{Name: pcscf.Core, Transport: kind, Addr: netip.AddrPortFrom(addr, config.PortEdgeTrusted)},
+			transport.Listener{Name: pcscf.Access, Transport: kind, Addr: netip.AddrPortFrom(addr, config.PortEdgeSIP)})
+	}
+	return out
+}
+
+// coreSide reaches hops of the core: over the pool where it leads there, else from the trusted listener. Phones are
+// reached by their flows only.
+type coreSide struct {
+	layer *transport.Layer
+	pool  *transport.Pool
+}
+
+// Flow implements proxy.Wire.
+func (c coreSide) Flow(hop resolve.Hop) (*transport.Flow, error) {
+	if f, ok := c.pool.Flow(hop); ok {
+		return f, nil
+	}
+	return c.layer.FlowFrom(pcscf.Core, hop)
+}
+
+// upstream is where the pool leads: the I-CSCFs, as the options name them at the moment.
+type upstream struct{ n *service.Node }
+
+// Preferred implements transport.Destination.
+func (u *upstream) Preferred(ctx context.Context) ([]resolve.Hop, error) {
+	o := u.n.Options()
+	return u.n.Resolver().Preferred(ctx, resolve.Target{
+		Host: o.UpstreamHostname, Port: uint16(o.UpstreamPort), Transport: resolve.TCP, //nolint:gosec // config bounds it
+	})
+}
+
+// Report implements transport.Destination.
+func (u *upstream) Report(hop resolve.Hop, ok bool) { u.n.Resolver().Report(hop, ok) }
