@@ -53,6 +53,7 @@ type lab struct {
 // newLab makes a deployment and its node's files; address must be used by one test only.
 func newLab(t *testing.T, address string) *lab {
 	t.Helper()
+	t.Parallel()
 	l := &lab{t: t, address: address, dir: t.TempDir()}
 	deployment, err := pki.NewDeploymentCA("lab")
 	l.must(err)
@@ -258,4 +259,23 @@ func (l *lab) metric(name string) (value float64) {
 		}
 	}
 	return value
+}
+
+// child is the process id of the store's etcd member; it fails the test when there is none.
+func (l *lab) child() (pid int) {
+	l.t.Helper()
+	l.eventually(10*time.Second, func() error {
+		tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", l.process.Process.Pid))
+		if err != nil {
+			return err
+		}
+		for _, task := range tasks { // each thread lists the processes that it started
+			text, _ := os.ReadFile(task)
+			if _, err := fmt.Sscan(string(text), &pid); err == nil && pid > 1 {
+				return nil
+			}
+		}
+		return errors.New("the store has no child process")
+	})
+	return pid
 }

@@ -24,9 +24,8 @@ func (s *Service) look(ctx context.Context, h due.Hint) error {
 		return s.index.Done(ctx, h)
 	case t.next().After(time.Now()):
 		return s.index.Move(ctx, h, t.next(), nil)
-	case t.GetAttempts() >= t.GetReplicas(): // the last attempt's answer never came: this process died meanwhile
-		return s.giveUp(ctx, t, version, h)
 	}
+	// An attempt above the number of replicas is one whose predecessor ended with the process, not with a failure.
 	return s.attempt(ctx, t, version, h)
 }
 
@@ -47,6 +46,7 @@ func (s *Service) attempt(ctx context.Context, t *Timer, version uint64, h due.H
 	s.popping.Add(1)
 	defer s.popping.Add(-1)
 	late := time.Since(t.next())
+	ctx = context.WithoutCancel(ctx) // what is on its way is finished, so that an orderly stop repeats no pop
 	sendCtx, cancel := context.WithTimeout(ctx, popTimeout)
 	err = s.pop(sendCtx, begun.GetUri(), begun.GetOpaque(), begun.GetSequence())
 	cancel()
@@ -91,13 +91,4 @@ func (s *Service) unanswered(ctx context.Context, begun *Timer, cause error) err
 	s.metrics.dropped.Inc()
 	_, err = s.remove(ctx, begun, version)
 	return err
-}
-
-func (s *Service) giveUp(ctx context.Context, t *Timer, version uint64, h due.Hint) error {
-	s.metrics.dropped.Inc()
-	s.log.Warn("a timer ends: its callback never answered", "timer", t.GetId(), "uri", t.GetUri(), "sequence", t.GetSequence())
-	if _, err := s.remove(ctx, t, version); err != nil {
-		return err
-	}
-	return s.index.Done(ctx, h)
 }
