@@ -147,7 +147,7 @@ func (u user) Request(tx *transaction.Server) {
 	}
 	x := &exchange{core: c, tx: tx, flow: tx.Flow(), method: tx.Method()}
 	x.ctx, x.cancel = context.WithCancel(c.ctx)
-	tx.User = x
+	tx.SetOwner(x)
 	if m.Method == sip.INVITE {
 		_ = tx.Respond(m.NewResponse(100, "", "")) // the caller repeats the INVITE if it is lost
 	}
@@ -178,7 +178,7 @@ func (u user) Ack(m *sip.Message, f Flow) {
 }
 
 func (u user) Cancel(tx *transaction.Server, why *sip.Message) {
-	x, ok := tx.User.(*exchange)
+	x, ok := tx.Owner().(*exchange)
 	if !ok {
 		return
 	}

@@ -15,7 +15,21 @@ type Server struct {
 	method  string
 	last    []byte       // last response, for retransmissions
 	Request *sip.Message // nil once a final response has been sent
-	User    any          // the User's own; set in User.Request, before anything else can see it
+	owner   any
+}
+
+// SetOwner keeps something of the User's with the transaction while it lives.
+func (tx *Server) SetOwner(v any) {
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	tx.owner = v
+}
+
+// Owner returns what SetOwner kept; nil after the end.
+func (tx *Server) Owner() any {
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	return tx.owner
 }
 
 // Flow is where the request came from.
@@ -79,7 +93,7 @@ func (tx *Server) end(at time.Time) {
 
 // finish forgets the transaction. The lock is held.
 func (tx *Server) finish() {
-	tx.state, tx.last, tx.Request, tx.User = terminated, nil, nil, nil
+	tx.state, tx.last, tx.Request, tx.owner = terminated, nil, nil, nil
 	tx.layer.wheel.stop(&tx.timer)
 	tx.layer.table.removeServer(tx.key)
 }
