@@ -31,8 +31,10 @@ func (l *Local) ApplyNode(ctx context.Context, deployment string, want platform.
 	if err := l.writeNode(folder, want); err != nil {
 		return err
 	}
-	_, err = supervisor.NewClient(folder).Sync(ctx)
-	return err
+	if _, err = supervisor.NewClient(folder).Sync(ctx); err != nil {
+		return err
+	}
+	return l.dropUnusedBinaries(folder)
 }
 
 // writeNode holds the root's lock, so that nobody takes the binary for unused before the node says that it uses it.

@@ -30,6 +30,7 @@ type keeper struct {
 	log     *slog.Logger
 	adopted int // pid of a process that an earlier supervisor started, else 0
 	cancel  context.CancelFunc
+	tried   chan struct{} // closed after the first attempt to start
 	done    chan struct{}
 
 	mu       sync.Mutex
@@ -38,12 +39,15 @@ type keeper struct {
 }
 
 func newKeeper(folder layout.Folder, node layout.Node, log *slog.Logger) *keeper {
-	return &keeper{folder: folder, node: node, log: log.With("node", node.Name), done: make(chan struct{})}
+	return &keeper{folder: folder, node: node, log: log.With("node", node.Name),
+		tried: make(chan struct{}), done: make(chan struct{})}
 }
 
+// start returns when the process runs, or could not be started for now.
 func (k *keeper) start(ctx context.Context) {
 	ctx, k.cancel = context.WithCancel(ctx)
 	go k.run(ctx)
+	<-k.tried
 }
 
 // stop ends the process and whatever it started, and returns when they are gone.
@@ -69,9 +73,11 @@ func (k *keeper) status() NodeStatus {
 func (k *keeper) run(ctx context.Context) {
 	defer close(k.done)
 	wait := firstBackoff
+	tried := sync.OnceFunc(func() { close(k.tried) })
 	for {
 		began := time.Now()
 		pid, ended, err := k.process()
+		tried()
 		if err == nil {
 			k.note(func(s *NodeStatus) { s.PID, s.StartedAt = pid, began.UTC() })
 			var gone bool
