@@ -114,6 +114,8 @@ func (h *handler) Initial(_ context.Context, r *proxy.Request) proxy.Decision {
 	switch {
 	case r.Local: // a Route or Request-URI that leads back to this node
 		return refuse(r, 404, "the request leads back to the edge")
+	case r.Msg.Method == sip.ACK: // one without a To tag acknowledges nothing
+		return proxy.Silence()
 	case r.Flow.Listener() == Core:
 		return h.terminate(r, true)
 	case r.Msg.Method == sip.REGISTER:

@@ -207,3 +207,6 @@ func (p *Peer) Reply(req *sip.Message, status int, extra ...string) *sip.Message
 	}
 	return m
 }
+
+// Sever breaks every connection of the peer, which lives on.
+func (p *Peer) Sever() { p.node.Sever() }
