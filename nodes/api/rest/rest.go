@@ -18,6 +18,9 @@ import (
 // MaxAnswer bounds what a client reads of an answer, in bytes.
 const MaxAnswer = 8 << 20
 
+// ErrTooLarge means that an answer is over MaxAnswer.
+var ErrTooLarge = errors.New("too large")
+
 // Error is an answer that is not the success the caller wanted.
 type Error struct {
 	Method, URL string
@@ -100,8 +103,22 @@ type Answer struct {
 	Body   []byte
 }
 
-// Do sends a request and reads its whole answer. Any status that is not expected comes back as *Error.
+// Do sends a request and reads its whole answer. Any status that is not expected comes back as *Error. If the connection
+// breaks, a method that may be repeated (all but POST) is tried once more, on a connection to any address of the host.
 func (c *Client) Do(ctx context.Context, r Request) (*Answer, error) {
+	answer, err := c.once(ctx, r)
+	if err == nil || Status(err) != 0 || errors.Is(err, ErrTooLarge) || r.Method == http.MethodPost || ctx.Err() != nil || isTimeout(err) {
+		return answer, err
+	}
+	return c.once(ctx, r)
+}
+
+func isTimeout(err error) bool {
+	var t interface{ Timeout() bool }
+	return errors.As(err, &t) && t.Timeout()
+}
+
+func (c *Client) once(ctx context.Context, r Request) (*Answer, error) {
 	req, err := http.NewRequestWithContext(ctx, r.Method, c.base+r.Path, bytes.NewReader(r.Body))
 	if err != nil {
 		return nil, fmt.Errorf("building request %s %s: %w", r.Method, r.Path, err)
@@ -114,6 +131,9 @@ func (c *Client) Do(ctx context.Context, r Request) (*Answer, error) {
 	if r.ContentType != "" {
 		req.Header.Set("Content-Type", r.ContentType)
 	}
+	if r.Method != http.MethodPost {
+		req.Header["Idempotency-Key"] = nil // tells net/http, and not the server, that a kept connection found dead is no failure
+	}
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return nil, err // *url.Error names method, URL and cause
@@ -124,7 +144,7 @@ func (c *Client) Do(ctx context.Context, r Request) (*Answer, error) {
 		return nil, fmt.Errorf("reading answer of %s %s: %w", r.Method, req.URL, err)
 	}
 	if len(body) > MaxAnswer {
-		return nil, fmt.Errorf("answer of %s %s is over %d bytes", r.Method, req.URL, MaxAnswer)
+		return nil, fmt.Errorf("%w: answer of %s %s is over %d bytes", ErrTooLarge, r.Method, req.URL, MaxAnswer)
 	}
 	if !expected(r.Expect, resp.StatusCode) {
 		return nil, &Error{Method: r.Method, URL: req.URL.String(), Status: resp.StatusCode, Reason: reason(resp, body)}

@@ -2,11 +2,13 @@ package rest_test
 
 import (
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/miekg/dns"
@@ -99,6 +101,31 @@ func TestErrorsCarryStatusAndReason(t *testing.T) {
 	}
 	if _, err := c.Do(t.Context(), rest.Request{Method: http.MethodGet, Path: "/huge"}); err == nil {
 		t.Error("an endless answer was read")
+	}
+}
+
+// A server that dies in the middle of a request costs a second attempt, and a POST fails: it may have been done.
+func TestBrokenConnections(t *testing.T) {
+	var calls atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if calls.Add(1)%2 == 1 {
+			panic(http.ErrAbortHandler)
+		}
+		body, _ := io.ReadAll(r.Body)
+		_, _ = w.Write(body)
+	}))
+	defer server.Close()
+	c := rest.New(server.URL, nil)
+	for _, method := range []string{http.MethodGet, http.MethodPut, http.MethodDelete} {
+		calls.Store(0)
+		answer, err := c.Do(t.Context(), rest.Request{Method: method, Path: "/", Body: []byte("x")})
+		if err != nil || string(answer.Body) != "x" || calls.Load() != 2 {
+			t.Errorf("%s: %v after %d calls", method, err, calls.Load())
+		}
+	}
+	calls.Store(0)
+	if _, err := c.Do(t.Context(), rest.Request{Method: http.MethodPost, Path: "/"}); err == nil || calls.Load() != 1 {
+		t.Errorf("POST: %v after %d calls", err, calls.Load())
 	}
 }
 

@@ -41,6 +41,7 @@ func fileName(typ string) string {
 type configOptions struct {
 	autoconfirm, force bool
 	dir                string
+	wait               time.Duration
 }
 
 func (t *tool) configCommand() *cobra.Command {
@@ -64,7 +65,8 @@ func (t *tool) configCommand() *cobra.Command {
 		return t.list(c.Context())
 	}}
 	sync := &cobra.Command{Use: "sync", Short: "Show which revision of each document is in force on each node (exit code 1 unless it is the newest everywhere)",
-		Args: args(cobra.NoArgs), RunE: func(c *cobra.Command, _ []string) error { return t.sync(c.Context()) }}
+		Args: args(cobra.NoArgs), RunE: func(c *cobra.Command, _ []string) error { return t.sync(c.Context(), o.wait) }}
+	sync.Flags().DurationVar(&o.wait, "wait", 0, "wait so long for the nodes to take the newest revisions over, such as 30s")
 	for _, c := range []*cobra.Command{download, upload} {
 		c.Flags().BoolVar(&o.autoconfirm, "autoconfirm", false, "do not ask")
 	}
@@ -221,7 +223,9 @@ func (t *tool) upload(ctx context.Context, typ string, o configOptions) error {
 	case http.StatusConflict:
 		return changed(typ, revision, nil)
 	case http.StatusUnprocessableEntity:
-		return fmt.Errorf("%s does not validate, nothing was changed: %w", path, err)
+		var refusal *management.Error
+		errors.As(err, &refusal)
+		return fmt.Errorf("%s does not validate, nothing was changed: %s", path, refusal.Message)
 	}
 	if err != nil {
 		return fmt.Errorf("uploading %s: %w", typ, err)
@@ -260,13 +264,41 @@ func (t *tool) list(ctx context.Context) error {
 	return nil
 }
 
-// sync compares what is in force on the nodes with the newest revisions.
-func (t *tool) sync(ctx context.Context) error {
+// sync compares what is in force on the nodes with the newest revisions, again and again for up to wait.
+func (t *tool) sync(ctx context.Context, wait time.Duration) error {
+	deadline := time.After(wait)
+	tick := time.NewTicker(500 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		table, behind, err := t.revisions(ctx)
+		if err != nil {
+			return err
+		}
+		if behind == 0 {
+			t.printf("%severy node has the newest configuration in force\n", table)
+			return nil
+		}
+		if wait > 0 {
+			select {
+			case <-ctx.Done():
+				return ctx.Err() //nolint:wrapcheck // interrupted
+			case <-tick.C:
+				continue
+			case <-deadline:
+			}
+		}
+		t.printf("%s%d of the revisions on nodes are not the newest\n", table, behind)
+		return errSilent
+	}
+}
+
+// revisions tells for each node and document what is in force, and how many of these are not the newest.
+func (t *tool) revisions(ctx context.Context) (*table, int, error) {
 	newest := map[string]int64{}
 	for _, typ := range documentTypes() {
 		doc, err := t.fetch(ctx, typ)
 		if err != nil {
-			return fmt.Errorf("reading revisions: %w", err)
+			return nil, 0, fmt.Errorf("reading revisions: %w", err)
 		}
 		if doc.Revision != 0 {
 			newest[typ] = doc.Revision
@@ -274,28 +306,21 @@ func (t *tool) sync(ctx context.Context) error {
 	}
 	cluster, err := t.cluster(ctx)
 	if err != nil {
-		return err
+		return nil, 0, err
 	}
-	table, behind := newTable("NODE", "STATE", "TYPE", "REVISION", "NEWEST", "IN SYNC"), 0
+	out, behind := newTable("NODE", "STATE", "TYPE", "REVISION", "NEWEST", "IN SYNC"), 0
 	for _, node := range cluster.Nodes {
 		for _, typ := range documentTypes() {
 			want, ok := newest[typ]
 			if !ok {
 				continue
 			}
-			state := "yes"
-			if node.Applied[typ] != want {
-				state = "no"
+			current := node.Applied[typ] == want
+			if !current {
 				behind++
 			}
-			table.add(node.Name, string(node.State), typ, strconv.FormatInt(node.Applied[typ], 10), strconv.FormatInt(want, 10), state)
+			out.add(node.Name, string(node.State), typ, strconv.FormatInt(node.Applied[typ], 10), strconv.FormatInt(want, 10), yesNo(current))
 		}
 	}
-	t.printf("%s", table)
-	if behind > 0 {
-		t.printf("%d of the revisions on nodes are not the newest\n", behind)
-		return errSilent
-	}
-	t.printf("every node has the newest configuration in force\n")
-	return nil
+	return out, behind, nil
 }

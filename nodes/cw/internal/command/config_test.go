@@ -111,6 +111,17 @@ func TestClusterStateAndSync(t *testing.T) {
 	w.must(t, "every node has the newest", "config", "sync")
 	w.change("shared_config", "home_domain=example.com\n")
 	w.fails(t, 1, "2 of the revisions", "", "config", "sync")
+	w.fails(t, 1, "2 of the revisions", "", "config", "sync", "--wait", "10ms")
+	done := make(chan string, 1)
+	go func() { _, out, _ := w.run(t, "", "config", "sync", "--wait", "20s"); done <- out }()
+	w.mu.Lock()
+	for i := range w.cluster.Nodes {
+		w.cluster.Nodes[i].Applied = map[string]int64{"shared_config": 8}
+	}
+	w.mu.Unlock()
+	if out := <-done; !strings.Contains(out, "every node has the newest") {
+		t.Errorf("waiting for the nodes: %s", out)
+	}
 	w.mu.Lock()
 	w.cluster.Nodes[0].State = management.Draining
 	w.mu.Unlock()

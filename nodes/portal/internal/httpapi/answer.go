@@ -55,7 +55,7 @@ func (h *Handler) answer(w http.ResponseWriter, r *http.Request, c *call, status
 		w.WriteHeader(status)
 		return
 	}
-	writeJSON(w, status, body)
+	write(w, r, status, body)
 }
 
 // answerError writes an error in the documented form. What is the server's fault is logged here and nowhere else.
@@ -78,7 +78,7 @@ func (h *Handler) answerError(w http.ResponseWriter, r *http.Request, c *call, e
 		})
 		return
 	}
-	writeJSON(w, f.status, map[string]any{
+	write(w, r, f.status, map[string]any{
 		"error": true, "status": f.status, "message": http.StatusText(f.status), "reason": f.reason, "detail": f.detail,
 	})
 }
@@ -155,9 +155,18 @@ func redirect(w http.ResponseWriter, target *url.URL, fields url.Values) {
 	w.WriteHeader(http.StatusFound)
 }
 
-func writeJSON(w http.ResponseWriter, status int, body any) {
-	w.Header().Set("Content-Type", "application/json")
+// write sends a body as JSON, or as MessagePack to clients that ask for it.
+func write(w http.ResponseWriter, r *http.Request, status int, body any) {
 	w.Header().Set("Cache-Control", "no-store") // an answer may hold a password
+	if strings.Contains(r.Header.Get("Accept"), "application/x-msgpack") {
+		if packed, err := msgpack(body); err == nil {
+			w.Header().Set("Content-Type", "application/x-msgpack")
+			w.WriteHeader(status)
+			_, _ = w.Write(packed)
+			return
+		}
+	}
+	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(body)
 }

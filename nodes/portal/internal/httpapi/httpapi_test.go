@@ -565,6 +565,14 @@ func TestRawRequests(t *testing.T) {
 	}
 }
 
+func TestMessagePackOnDemand(t *testing.T) {
+	w := newWorld(t)
+	_, body, header := do(t, "GET", w.urls[0]+"/gab", "", "", http.Header{"NGV-API-Key": {key}, "Accept": {"application/x-msgpack"}})
+	if header.Get("Content-Type") != "application/x-msgpack" || body != "\x81\xa8contacts\x90" {
+		t.Errorf("%s %q", header.Get("Content-Type"), body)
+	}
+}
+
 func TestFormRedirections(t *testing.T) {
 	w := newWorld(t)
 	form := "application/x-www-form-urlencoded"
