@@ -83,6 +83,9 @@ func (n *Numbers) provision(ctx context.Context, r *rows.Number, o Options) (*Li
 	if err := n.deps.Documents.PutSimservs(ctx, uri, xdms.DefaultSimservs); err != nil {
 		return nil, errors.Join(&BackendError{err}, n.discard(ctx, r, s.PrivateID))
 	}
+	if err := n.listed.Add(ctx, ownedKey(r.GetOwner(), uri)); err != nil {
+		return nil, errors.Join(err, n.discard(ctx, r, s.PrivateID))
+	}
 	active, err := n.table.Update(ctx, uri, func(now *rows.Number) error {
 		if now.GetClaim() != r.GetClaim() {
 			return ErrTaken
@@ -92,9 +95,6 @@ func (n *Numbers) provision(ctx context.Context, r *rows.Number, o Options) (*Li
 	})
 	if err == nil {
 		err = n.deps.Usable(ctx, r.GetOwner()) // the account may have gone meanwhile
-	}
-	if err == nil && active.GetListed() {
-		err = n.listed.Add(ctx, ownedKey(r.GetOwner(), uri))
 	}
 	if errors.Is(err, ErrTaken) {
 		return nil, err // it was taken for stale: what is behind the number is no longer this attempt's
