@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -53,6 +54,7 @@ type boot struct {
 	connect   func(n *Node) (Cluster, error)
 	signals   chan os.Signal
 
+	phase         atomic.Pointer[error] // why the node is not up yet
 	bootstrapping sync.Mutex
 	startedAt     time.Time
 	digest        func() string
@@ -163,6 +165,8 @@ func (b *boot) serve(dir string, o *config.Options, roots []byte, stdout io.Writ
 	if err != nil {
 		return err
 	}
+	b.phase.Store(&errUnjoined)
+	n.ReadyWhen("boot", func() error { return *b.phase.Load() }) // before anybody can ask
 	n.OnOptions(func(o *config.Options) { level.Set(logLevel(o.LogLevel)) })
 	health, err := listen("health", o.ManagementLocalIP, config.HealthPort(b.role))
 	if err != nil {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -30,13 +29,9 @@ func (b *boot) run(n *Node) error {
 	defer stopAll()
 	defer stopServing()
 
-	var phase atomic.Pointer[error]
-	phase.Store(&errUnjoined)
-	n.ReadyWhen("boot", func() error { return *phase.Load() })
-
 	background.Go(func() { _ = n.Identity.Run(base) }) // returns only nil
 	ended := make(chan error, 1)
-	go func() { ended <- b.bringUp(serving, base, n, &phase, &background) }()
+	go func() { ended <- b.bringUp(serving, base, n, &background) }()
 
 	for {
 		select {
@@ -58,11 +53,11 @@ func (b *boot) run(n *Node) error {
 }
 
 // bringUp brings the role up and runs it.
-func (b *boot) bringUp(serving, base context.Context, n *Node, phase *atomic.Pointer[error], background *sync.WaitGroup) error {
+func (b *boot) bringUp(serving, base context.Context, n *Node, background *sync.WaitGroup) error {
 	if err := n.Identity.Join(serving); err != nil {
 		return err
 	}
-	phase.Store(&errNoShared)
+	b.phase.Store(&errNoShared)
 	if err := b.follow(base, n, background); err != nil {
 		return err
 	}
@@ -71,13 +66,13 @@ func (b *boot) bringUp(serving, base context.Context, n *Node, phase *atomic.Poi
 			return err
 		}
 	}
-	phase.Store(&errStarting)
+	b.phase.Store(&errStarting)
 	running, err := b.start(serving, n)
 	if err != nil {
 		return fmt.Errorf("starting %s: %w", b.role, err)
 	}
 	var none error
-	phase.Store(&none)
+	b.phase.Store(&none)
 	n.drains.started(running)
 	n.Log.Info("serving")
 	return running.Run(serving)
