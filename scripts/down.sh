@@ -8,5 +8,5 @@ if [ ! -d .state/terraform/"$env" ]; then
   exit 0
 fi
 scripts/terraform.sh destroy "$@"
-rm -rf ".state/terraform/$env" ".state/$env.events" ".state/$env.apply.log"
-rmdir .state/terraform .state/deployments .state 2>/dev/null || true
+rm -rf ".state/terraform/$env" ".state/call/$env" ".state/$env.events" ".state/$env.apply.log"
+rmdir .state/terraform .state/deployments .state/call .state 2>/dev/null || true

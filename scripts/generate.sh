@@ -18,8 +18,9 @@ terraform {
 CONFIG
 rm -rf build/docs/.terraform build/docs/.terraform.lock.hcl
 "$terraform" -chdir=build/docs init -input=false -no-color >/dev/null
+# tfplugindocs looks for the provider under one address only.
 "$terraform" -chdir=build/docs providers schema -json |
-  sed 's#registry.opentofu.org/#registry.terraform.io/#g' >build/docs/schema.json
+  sed -E 's#"registry\.(terraform\.io|opentofu\.org)/clearwater-ims/clearwater"#"registry.terraform.io/hashicorp/clearwater"#' >build/docs/schema.json
 go build -C scripts/tools/tfplugindocs -o "$PWD/build/tools/tfplugindocs" github.com/hashicorp/terraform-plugin-docs/cmd/tfplugindocs
 build/tools/tfplugindocs generate --provider-dir . --provider-name clearwater --rendered-provider-name Clearwater \
   --providers-schema build/docs/schema.json --website-source-dir provider/templates --rendered-website-dir docs --examples-dir examples

@@ -16,10 +16,10 @@ func Name(role config.Role, index int, site string) string {
 }
 
 // Addresses within a site's network: .1 is left free, .2 is the name server's where the platform runs one, and nodes
-// stand from .10 up, each role in its own range, so that a node's replacement has its address.
+// stand from .10 to .189, each role in its own range, so that a node's replacement has its address; those above are for others.
 const (
 	firstHost     = 10
-	hostsPerRole  = 40
+	hostsPerRole  = 30
 	smallestBits  = 24
 	addressStride = 1
 )
@@ -34,7 +34,7 @@ func Address(network netip.Prefix, role config.Role, index int) (netip.Addr, err
 	}
 	host := firstHost + slices.Index(config.Roles(), role)*hostsPerRole + (index-1)*addressStride
 	bytes := network.Masked().Addr().As4()
-	bytes[3] += byte(host) //nolint:gosec // at most 249
+	bytes[3] += byte(host) //nolint:gosec // at most 189
 	return netip.AddrFrom4(bytes), nil
 }
 

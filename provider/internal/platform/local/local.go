@@ -62,7 +62,7 @@ func New(cfg Config) (*Local, error) {
 func loopback() netip.Prefix { return netip.MustParsePrefix("127.0.0.0/8") }
 
 // MaxNodesPerTier is what topology fits into a /24.
-func (*Local) MaxNodesPerTier() int { return 40 }
+func (*Local) MaxNodesPerTier() int { return 30 }
 
 // folder finds a deployment's state folder by name or uuid.
 func (l *Local) folder(deployment string) (layout.Folder, layout.Deployment, error) {

@@ -1,0 +1,13 @@
+terraform {
+  required_providers {
+    clearwater = {
+      source = "clearwater-ims/clearwater"
+    }
+  }
+}
+
+provider "clearwater" {
+  local = {
+    root = ".state"
+  }
+}

@@ -1,0 +1,1 @@
+terraform import clearwater_deployment.lab lab

@@ -1,0 +1,4 @@
+resource "clearwater_deployment" "lab" {
+  name        = "lab"
+  home_domain = "lab.example.com"
+}

@@ -1,0 +1,1 @@
+terraform import clearwater_number_block.office lab/site1/6505550000

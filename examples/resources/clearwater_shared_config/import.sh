@@ -1,0 +1,1 @@
+terraform import clearwater_shared_config.this lab/site1

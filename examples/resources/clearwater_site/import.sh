@@ -1,0 +1,1 @@
+terraform import clearwater_site.site1 lab/site1

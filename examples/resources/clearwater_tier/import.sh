@@ -1,0 +1,1 @@
+terraform import clearwater_tier.router lab/site1/router
