@@ -34,6 +34,7 @@ type Options struct {
 	AdditionalHomeDomains []string      `option:"additional_home_domains" scope:"shared" check:"hosts"`
 	RouterHostname        string        `option:"sprout_hostname" scope:"shared" check:"host"`
 	HSSHostname           string        `option:"hs_hostname" scope:"shared" check:"hostport"`
+	ProvisioningPort      int           `option:"homestead_provisioning_port" scope:"shared" default:"8889" min:"1" max:"65535"`
 	HSSProvisioning       string        `option:"hs_provisioning_hostname" scope:"shared" check:"hostport"`
 	RalfHostname          string        `option:"ralf_hostname" scope:"shared" check:"hostport"`
 	XDMSHostname          string        `option:"xdms_hostname" scope:"shared" check:"hostport"`

@@ -133,7 +133,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	recorder := &recorder{ResponseWriter: w}
 	defer func() {
 		s.active.Add(-1)
-		if problem := recover(); problem != nil && problem != http.ErrAbortHandler { //nolint:errorlint // a panic value
+		problem := recover()
+		if problem != nil && problem != http.ErrAbortHandler { //nolint:errorlint // a panic value
 			s.deps.Log.Error("request panicked", "method", r.Method, "path", r.URL.Path, "problem", problem, "stack", string(debug.Stack()))
 			if recorder.status == 0 {
 				http.Error(recorder, "internal error", http.StatusInternalServerError)
@@ -141,6 +142,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		s.requests.WithLabelValues(method(r.Method), strconv.Itoa(max(recorder.status, http.StatusOK))).Inc()
 		s.seconds.Observe(time.Since(start).Seconds())
+		if problem == http.ErrAbortHandler { //nolint:errorlint // a panic value
+			panic(problem) // the handler wants the connection cut, so that a part is not taken for all
+		}
 	}()
 	if r.URL.Path == "/ping" && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
 		_, _ = io.WriteString(recorder, "OK")

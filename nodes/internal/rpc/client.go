@@ -137,6 +137,19 @@ func (c *Client) refresh(ctx context.Context, wg *sync.WaitGroup) {
 	c.setResolved(nil)
 }
 
+// Ready returns nil if a server can be called now, else why not.
+func (c *Client) Ready() error {
+	for _, s := range *c.servers.Load() {
+		if s.state.Load() == stateUp {
+			return nil
+		}
+	}
+	c.mu.Lock()
+	err := c.resolveErr
+	c.mu.Unlock()
+	return c.noServer(err)
+}
+
 func (c *Client) setResolved(err error) {
 	c.mu.Lock()
 	c.resolved, c.resolveErr = true, err
