@@ -143,7 +143,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.requests.WithLabelValues(method(r.Method), strconv.Itoa(max(recorder.status, http.StatusOK))).Inc()
 		s.seconds.Observe(time.Since(start).Seconds())
 		if problem == http.ErrAbortHandler { //nolint:errorlint // a panic value
-			panic(problem) // the handler wants the connection cut, so that a part is not taken for all
+			panic(problem) //nolint:forbidigo // the handler wants the connection cut, so that a part is not taken for all
 		}
 	}()
 	if r.URL.Path == "/ping" && (r.Method == http.MethodGet || r.Method == http.MethodHead) {

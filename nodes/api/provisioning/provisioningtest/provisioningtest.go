@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/clearwater-ims/clearwater/nodes/api/provisioning"
 )
 
 // Server is the double. Use New; serve it with httptest.
@@ -107,6 +109,9 @@ func (s *Server) private(w http.ResponseWriter, r *http.Request) {
 		if json.NewDecoder(r.Body).Decode(&fields) != nil || (fields["digest_ha1"] == "") == (fields["plaintext_password"] == "") {
 			http.Error(w, "digest_ha1 or plaintext_password", http.StatusBadRequest)
 			return
+		}
+		if password := fields["plaintext_password"]; password != "" {
+			fields["digest_ha1"] = provisioning.HA1(impi, fields["realm"], password)
 		}
 		s.privates[impi] = fields
 	case http.MethodDelete:

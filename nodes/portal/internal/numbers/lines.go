@@ -253,13 +253,17 @@ func (n *Numbers) ReleaseAll(ctx context.Context, email string) error {
 	if err != nil {
 		return err
 	}
-	var problems []error
+	var group errgroup.Group
+	group.SetLimit(8)
 	for _, r := range held {
-		if err := n.Release(ctx, email, r.GetUri(), true); err != nil && !errors.Is(err, ErrNotFound) {
-			problems = append(problems, err)
-		}
+		group.Go(func() error {
+			if err := n.Release(ctx, email, r.GetUri(), true); err != nil && !errors.Is(err, ErrNotFound) {
+				return err
+			}
+			return nil
+		})
 	}
-	return errors.Join(problems...)
+	return group.Wait() //nolint:wrapcheck // it names the number
 }
 
 // checkURI accepts sip:user@domain without parameters.
