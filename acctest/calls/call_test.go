@@ -38,7 +38,7 @@ func TestCallFromTCPToUDP(t *testing.T) {
 func TestCallToTCP(t *testing.T) {
 	a, b := newPhone(t, "u1"), newPhone(t, "t1")
 	a.register()
-	b.Extra = "6000" // stays for 6 s
+
 	stays := b.script("phone")
 	stays.OutOfCall = "answer"
 	process := stays.Start(t)

@@ -149,6 +149,9 @@ func (r Run) arguments(folder string) ([]string, error) {
 		"-trace_err", "-error_file", filepath.Join(folder, "errors"), "-trace_logs", "-log_file", filepath.Join(folder, "log"),
 		"-trace_stat", "-stf", filepath.Join(folder, "stats.csv"), "-fd", "1",
 	}
+	if r.Rate == 0 { // under load the log of messages would cost more than the calls
+		args = append(args, "-trace_msg", "-message_file", filepath.Join(folder, "messages"))
+	}
 	if len(r.Users) > 0 {
 		args = append(args, "-inf", filepath.Join(folder, "users.csv"))
 	}
@@ -245,7 +248,7 @@ func (p *Process) Wait() Result {
 	r := Result{Err: p.err, Folder: p.folder, Stats: p.Stats()}
 	r.Successful, _ = strconv.Atoi(r.Stats["SuccessfulCall(C)"])
 	r.Failed, _ = strconv.Atoi(r.Stats["FailedCall(C)"])
-	r.Errors = tail(filepath.Join(p.folder, "errors"), 3000)
+	r.Errors = tail(filepath.Join(p.folder, "errors"), 3000) + tail(filepath.Join(p.folder, "messages"), 12000)
 	r.Log = tail(filepath.Join(p.folder, "log"), 1<<20)
 	var exit *exec.ExitError
 	if errors.As(p.err, &exit) {
