@@ -29,7 +29,7 @@ func ParseAddress(value string) (Address, error) {
 	if i := strings.IndexByte(value, ';'); i >= 0 {
 		uri, params = strings.TrimRight(value[:i], " \t"), value[i:]
 	}
-	if uri == "" || strings.IndexByte(uri, ':') <= 0 || strings.ContainsAny(uri, " \t\"") {
+	if uri == "" || strings.IndexByte(uri, ':') <= 0 || strings.ContainsAny(uri, " \t\"<>") {
 		return Address{}, syntax("address %.80q", value)
 	}
 	return Address{URI: uri, Params: params}, nil

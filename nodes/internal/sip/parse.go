@@ -141,6 +141,9 @@ func (m *Message) headers(text string) (length int, rest string, err error) {
 			for _, item := range SplitList(value) {
 				m.Headers = append(m.Headers, Header{id, name, item})
 			}
+			if len(m.Headers) > MaxHeaders {
+				return 0, "", syntax("headers over %d values", MaxHeaders)
+			}
 			continue
 		}
 		m.Headers = append(m.Headers, Header{id, name, value})
