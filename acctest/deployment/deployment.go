@@ -8,16 +8,20 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/clearwater-ims/clearwater/nodes/api/provisioning"
+	"github.com/clearwater-ims/clearwater/nodes/config"
 )
 
 // Deployment is one environment.
@@ -178,6 +182,29 @@ func (d *Deployment) Address(node string) string {
 // Provisioning is a client of the deployment's provisioning API.
 func (d *Deployment) Provisioning() *provisioning.Client {
 	return provisioning.New("http://"+net.JoinHostPort(d.Address("diameter-1"), "8889"), nil)
+}
+
+// Gauge reads a metric without labels from a node's health port; 0 when it cannot.
+func (d *Deployment) Gauge(ctx context.Context, node, metric string) int {
+	role, _, _ := strings.Cut(node, "-")
+	url := fmt.Sprintf("http://%s:%d/metrics", d.Address(node), config.HealthPort(config.Role(role)))
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return 0
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0
+	}
+	defer resp.Body.Close()
+	text, _ := io.ReadAll(resp.Body)
+	for line := range strings.SplitSeq(string(text), "\n") {
+		if value, ok := strings.CutPrefix(line, metric+" "); ok {
+			f, _ := strconv.ParseFloat(value, 64)
+			return int(f)
+		}
+	}
+	return 0
 }
 
 // KeepLogs copies the nodes' logs to build/test/logs/<environment>.

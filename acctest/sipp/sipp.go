@@ -61,6 +61,7 @@ type Process struct {
 	err    error
 	folder string
 	t      testing.TB
+	Proxy  string // where it sends
 }
 
 // Do runs SIPp to its end.
@@ -83,7 +84,7 @@ func (r Run) Must(t testing.TB) Result {
 func (r Run) Start(t testing.TB) *Process {
 	t.Helper()
 	folder := t.TempDir()
-	p := &Process{done: make(chan struct{}), folder: folder, t: t}
+	p := &Process{done: make(chan struct{}), folder: folder, t: t, Proxy: r.Proxy}
 	args, err := r.arguments(folder)
 	if err != nil {
 		t.Fatal(err)
@@ -216,14 +217,7 @@ func (p *Process) Stop() Result {
 
 // Stats reads the newest line of statistics, by column name; counters end in (C).
 func (p *Process) Stats() map[string]string {
-	file, err := os.Open(filepath.Join(p.folder, "stats.csv"))
-	if err != nil {
-		return nil
-	}
-	defer file.Close()
-	in := csv.NewReader(file)
-	in.Comma, in.FieldsPerRecord, in.LazyQuotes = ';', -1, true
-	lines, _ := in.ReadAll() // the last line may be half written
+	lines, _ := csvLines(filepath.Join(p.folder, "stats.csv")) // the last line may be half written
 	if len(lines) < 2 {
 		return nil
 	}
@@ -234,6 +228,43 @@ func (p *Process) Stats() map[string]string {
 		}
 	}
 	return out
+}
+
+// CallStates tells how many calls of a caller's scenario ring and how many talk now. It needs -trace_counts.
+func (p *Process) CallStates() (ringing, talking int) {
+	matches, _ := filepath.Glob(filepath.Join(p.folder, "*_counts.csv"))
+	if len(matches) == 0 {
+		return 0, 0
+	}
+	lines, err := csvLines(matches[0])
+	if err != nil || len(lines) < 2 {
+		return 0, 0
+	}
+	counts := map[string]int{}
+	for i, column := range lines[0] {
+		last := lines[len(lines)-1]
+		if i >= len(last) || strings.HasSuffix(column, "_Retrans") || strings.HasSuffix(column, "_Timeout") || strings.HasSuffix(column, "_Unexp") || strings.HasSuffix(column, "_Lost") {
+			continue
+		}
+		for _, what := range []string{"_180_", "_INVITE_", "_ACK_", "_BYE_"} {
+			if strings.Contains(column+"_", what) {
+				n, _ := strconv.Atoi(last[i])
+				counts[what] += n
+			}
+		}
+	}
+	return counts["_180_"] - counts["_ACK_"], counts["_ACK_"] - counts["_BYE_"]
+}
+
+func csvLines(path string) ([][]string, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	in := csv.NewReader(file)
+	in.Comma, in.FieldsPerRecord, in.LazyQuotes = ';', -1, true
+	return in.ReadAll()
 }
 
 // Number reads a counter of the statistics.

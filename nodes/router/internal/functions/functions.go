@@ -73,7 +73,7 @@ func New(o *config.Options, deps Deps) *Router {
 		Here:    func(host string) bool { return names().Here(host) },
 		StayUDP: o.DisableTCPSwitch,
 		Timers:  deps.Timers,
-	}, proxy.Deps{Resolver: deps.Resolver, Wire: deps.Wire, Log: deps.Log, Observe: newObserver(deps.Metrics)})
+	}, proxy.Deps{Resolver: deps.Resolver, Wire: deps.Wire, Log: deps.Log, Observe: newObserver(deps.Metrics, func() int64 { return r.Core.Held() })})
 	return r
 }
 

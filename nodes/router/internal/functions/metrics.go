@@ -12,12 +12,14 @@ type observer struct {
 	finals   *prometheus.CounterVec
 }
 
-func newObserver(reg prometheus.Registerer) *observer {
+func newObserver(reg prometheus.Registerer, held func() int64) *observer {
 	o := &observer{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "ims_proxy_requests_total", Help: "Requests by function and method; local ones came from another function of the node."}, []string{"function", "method", "local"}),
 		finals:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "ims_proxy_final_responses_total", Help: "Final responses by function, method and class."}, []string{"function", "method", "class"}),
 	}
-	reg.MustRegister(o.requests, o.finals)
+	reg.MustRegister(o.requests, o.finals, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "ims_proxy_transactions", Help: "Transactions without a final response, server and client.",
+	}, func() float64 { return float64(held()) }))
 	return o
 }
 
