@@ -196,6 +196,17 @@ func TestJoin(t *testing.T) {
 		t.Errorf("the token worked twice: %v", err)
 	}
 
+	l.must(m.PutToken(t.Context(), "edge-4.site1", tokenFor("fourth", "edge", "127.20.4.9")))
+	request, _, err := pki.NewRequest("edge-4.site1")
+	l.must(err)
+	open := management.NewClient(fmt.Sprintf("%s:%d", l.address, config.ManagementPort(config.Store)), pki.ClientTLS(l.roots, nil, "store"))
+	defer open.Close()
+	for range 2 { // the second time because the first answer was lost
+		if _, err := open.Join(t.Context(), management.JoinRequest{Name: "edge-4.site1", Token: "fourth", CSR: string(request)}); err != nil {
+			t.Errorf("joining with one key: %v", err)
+		}
+	}
+
 	own, err := pki.Static([]byte(resp.Certificate), key)
 	l.must(err)
 	edge := management.NewClient(fmt.Sprintf("%s:%d", l.address, config.ManagementPort(config.Store)), pki.ClientTLS(l.roots, own, "store"))

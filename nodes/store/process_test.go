@@ -39,7 +39,7 @@ const (
 
 // lab is one store node of a deployment of its own, on its own loopback address.
 type lab struct {
-	t        *testing.T
+	t        testing.TB
 	address  string
 	dir      string
 	site     *pki.Authority
@@ -51,9 +51,11 @@ type lab struct {
 }
 
 // newLab makes a deployment and its node's files; address must be used by one test only.
-func newLab(t *testing.T, address string) *lab {
+func newLab(t testing.TB, address string) *lab {
 	t.Helper()
-	t.Parallel()
+	if p, ok := t.(interface{ Parallel() }); ok {
+		p.Parallel()
+	}
 	l := &lab{t: t, address: address, dir: t.TempDir()}
 	deployment, err := pki.NewDeploymentCA("lab")
 	l.must(err)

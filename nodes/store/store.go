@@ -16,6 +16,7 @@ import (
 
 	"github.com/clearwater-ims/clearwater/nodes/config"
 	"github.com/clearwater-ims/clearwater/nodes/internal/cluster"
+	"github.com/clearwater-ims/clearwater/nodes/internal/httpserver"
 	"github.com/clearwater-ims/clearwater/nodes/internal/records"
 	"github.com/clearwater-ims/clearwater/nodes/internal/registrations"
 	"github.com/clearwater-ims/clearwater/nodes/internal/rpc"
@@ -46,7 +47,7 @@ type store struct {
 }
 
 // newStore opens the engine and the listeners and puts the parts together.
-func newStore(_ context.Context, n *service.Node, founded func(clusterID string)) (_ service.Running, err error) {
+func newStore(ctx context.Context, n *service.Node, founded func(clusterID string)) (_ service.Running, err error) {
 	s := &store{node: n}
 	if s.engine, err = openEngine(n); err != nil {
 		return nil, err
@@ -66,7 +67,7 @@ func newStore(_ context.Context, n *service.Node, founded func(clusterID string)
 	if err != nil {
 		return nil, err
 	}
-	timersHTTP, err := listen("timers", o.LocalIP, config.PortTimers)
+	timersHTTP, err := newTimersHTTP(ctx, n, timers.Handler())
 	if err != nil {
 		return nil, errors.Join(err, calls.Close())
 	}
@@ -75,7 +76,7 @@ func newStore(_ context.Context, n *service.Node, founded func(clusterID string)
 		{"registrations", registered.Run},
 		{"timers", timers.Run},
 		{"calls", func(ctx context.Context) error { return server.Serve(ctx, calls) }},
-		{"timer API", func(ctx context.Context) error { return serveHTTP(ctx, timersHTTP, timers.Handler(), n) }},
+		{"timer API", func(ctx context.Context) error { return serveHTTP(ctx, timersHTTP) }},
 	}
 	n.ReadyWhen("etcd", s.founder.Usable)
 	n.Holds("timer_pops", timers.Popping)
@@ -196,23 +197,30 @@ func listen(what, ip string, port int) (net.Listener, error) {
 	return ln, nil
 }
 
-// serveHTTP serves until ctx ends; then it finishes what has arrived.
-func serveHTTP(ctx context.Context, ln net.Listener, h http.Handler, n *service.Node) error {
-	server := &http.Server{
-		Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 20 * time.Second,
-		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
+// timersAtOnce is how many timer requests may wait for the disk together: they share its syncs.
+const timersAtOnce = 2048
+
+func newTimersHTTP(ctx context.Context, n *service.Node, h http.Handler) (*httpserver.Server, error) {
+	server, err := httpserver.New(httpserver.Config{Name: "timers", MaxActive: timersAtOnce}, httpserver.Deps{Handler: h, Log: n.Log, Metrics: n.Metrics})
+	if err != nil {
+		return nil, err
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(ln) }()
-	select {
-	case err := <-ended:
-		return fmt.Errorf("serving %s: %w", ln.Addr(), err)
-	case <-ctx.Done():
+	address := net.JoinHostPort(n.Options().LocalIP, strconv.Itoa(config.PortTimers))
+	if _, err := server.Listen(ctx, address, nil); err != nil {
+		return nil, fmt.Errorf("timers: %w", err)
 	}
-	graceful, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
-	defer cancel()
-	if err := server.Shutdown(graceful); err != nil {
-		n.Log.Warn("closing HTTP connections", "error", err)
-	}
-	return nil
+	return server, nil
+}
+
+// serveHTTP serves until ctx ends; then it finishes what has arrived, for a few seconds at most.
+func serveHTTP(ctx context.Context, server *httpserver.Server) error {
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	defer context.AfterFunc(ctx, func() {
+		graceful, cancel := context.WithTimeout(serving, 3*time.Second)
+		defer cancel()
+		_ = server.Drain(graceful) // what is left then is cut
+		stop()
+	})()
+	return server.Run(serving)
 }

@@ -1,12 +1,19 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/clearwater-ims/clearwater/nodes/api/management"
 	"github.com/clearwater-ims/clearwater/nodes/internal/records"
 	"github.com/clearwater-ims/clearwater/nodes/internal/registrations"
 )
@@ -108,4 +115,67 @@ func TestLapseReachesRouter(t *testing.T) {
 		t.Fatalf("working it off: %v, %v", resp, err)
 	}
 	l.must(registered.Settle(t.Context(), "sip:bob@example.com", resp.GetRecord().GetOwed()[0].GetId()))
+}
+
+// TestOccupiedPort expects a clear message and an end, not a store that serves half.
+func TestOccupiedPort(t *testing.T) {
+	l := newLab(t, "127.20.1.3")
+	ln, err := net.Listen("tcp", "127.20.1.3:7253")
+	l.must(err)
+	defer func() { _ = ln.Close() }()
+	l.start()
+	address := "127.20.1.3:9440"
+	l.eventually(10*time.Second, func() error {
+		conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", address)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err
+	})
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		_, _ = management.Bootstrap(ctx, address, token, l.bootstrapRequest(shared("r:9888"))) // cut off by the end of the process
+	}()
+	select {
+	case err := <-l.ended:
+		l.process = nil
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.ExitCode() != 1 {
+			t.Errorf("the store ended with %v, want status 1", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("the store goes on without its timer port")
+	}
+	text, err := os.ReadFile(l.log.Name())
+	if err != nil || !strings.Contains(string(text), "127.20.1.3:7253") || !strings.Contains(string(text), "address already in use") {
+		t.Errorf("the log does not name the port: %s, %v", text, err)
+	}
+}
+
+// BenchmarkRegistration applies registrations over the wire with mutual TLS, and reports the store's CPU time for one.
+func BenchmarkRegistration(b *testing.B) {
+	l := newLab(b, "127.20.1.9")
+	l.start()
+	l.bootstrap(shared("127.20.1.9:9888"))
+	l.ready()
+	c := registrations.NewClient(l.call())
+	var n atomic.Int64
+	before := l.metric("process_cpu_seconds_total")
+	b.ResetTimer()
+	b.SetParallelism(32)
+	b.RunParallel(func(pb *testing.PB) {
+		aor := fmt.Sprint("sip:user", n.Add(1), "@example.com")
+		for pb.Next() {
+			_, err := c.Apply(b.Context(), &registrations.ApplyRequest{Aor: aor, Impi: "i", Associated: []string{aor, "tel:+15550100"}, Bindings: []*registrations.Binding{
+				{Id: "<urn:uuid:00000000-0000-1000-8000-AABBCCDDEEFF>:1", Uri: "sip:x@127.0.0.1", Impi: "i", ExpiresAt: time.Now().Add(time.Hour).UnixMilli()},
+			}})
+			if err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+	b.StopTimer()
+	b.ReportMetric((l.metric("process_cpu_seconds_total")-before)/float64(b.N)*1e6, "store-cpu-us/op")
 }

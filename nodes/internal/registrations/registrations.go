@@ -38,8 +38,19 @@ const nonceSlack = 10 * time.Second
 // bindings are removed and added. When the last binding of the set goes, the deregistration that the HSS is owed is
 // written into the record; bindings that come (back) cancel what is owed for their private identities.
 func Change(rec *Record, req *ApplyRequest, now time.Time) (*ApplyResponse, error) {
+	if rec != nil {
+		rec, _ = proto.Clone(rec).(*Record)
+	}
+	return Alter(rec, req, now)
+}
+
+// Alter is Change for a caller that gives rec away: it becomes the record of the response, whatever the outcome.
+func Alter(rec *Record, req *ApplyRequest, now time.Time) (*ApplyResponse, error) {
 	if err := check(rec, req); err != nil {
 		return nil, err
+	}
+	if rec == nil {
+		rec = &Record{}
 	}
 	c := newChange(rec, req, now)
 	switch {
@@ -94,13 +105,9 @@ type change struct {
 }
 
 func newChange(rec *Record, req *ApplyRequest, now time.Time) *change {
-	next := &Record{}
-	if rec != nil {
-		next, _ = proto.Clone(rec).(*Record)
-	}
-	next.Aor = req.GetAor()
-	c := &change{req: req, now: now, rec: next, gone: map[string]string{}, empty: len(next.GetBindings()) == 0}
-	c.resp = &ApplyResponse{Record: next}
+	rec.Aor = req.GetAor()
+	c := &change{req: req, now: now, rec: rec, gone: map[string]string{}, empty: len(rec.GetBindings()) == 0}
+	c.resp = &ApplyResponse{Record: rec}
 	c.rec.Bindings = slices.DeleteFunc(c.rec.Bindings, func(b *Binding) bool {
 		if !Lapsed(b, now) {
 			return false

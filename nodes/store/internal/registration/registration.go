@@ -54,23 +54,40 @@ func (s *Service) Apply(ctx context.Context, req *registrations.ApplyRequest) (*
 		if err != nil {
 			return nil, err
 		}
-		resp, err := registrations.Change(old, req, s.cfg.Now())
+		now := s.cfg.Now()
+		before := planned(old, now)
+		resp, err := change(old, req, now)
 		if err != nil {
 			return nil, fmt.Errorf("applying: %w", err)
 		}
-		if resp.GetOutcome() != registrations.OutcomeDone || same(old, resp.GetRecord(), s.cfg.Now()) {
-			s.metrics.applied(resp)
-			return resp, nil
+		next := resp.GetRecord()
+		unchanged := resp.GetOutcome() != registrations.OutcomeDone ||
+			(old == nil && registrations.Needless(next, now)) || (asksOnly(req) && proto.Equal(old, next))
+		if !unchanged {
+			done, err := s.swap(ctx, before, next, version)
+			if err != nil {
+				return nil, err
+			}
+			if !done {
+				continue // somebody else was faster: look again
+			}
 		}
-		done, err := s.swap(ctx, old, resp.GetRecord(), version)
-		if err != nil {
-			return nil, err
-		}
-		if done {
-			s.metrics.applied(resp)
-			return resp, nil
-		}
+		s.metrics.applied(resp)
+		return resp, nil
 	}
+}
+
+// asksOnly tells whether the request changes nothing but what time has changed.
+func asksOnly(req *registrations.ApplyRequest) bool {
+	return len(req.GetBindings()) == 0 && len(req.GetRemove()) == 0 && !req.GetRemoveAll() && req.GetNonce() == nil
+}
+
+// change alters the record that was read, unless it may have to be compared with it afterwards.
+func change(old *registrations.Record, req *registrations.ApplyRequest, now time.Time) (*registrations.ApplyResponse, error) {
+	if asksOnly(req) {
+		return registrations.Change(old, req, now)
+	}
+	return registrations.Alter(old, req, now)
 }
 
 // Get is registrations.Service.Get.
@@ -96,19 +113,11 @@ func (s *Service) Settle(ctx context.Context, aor string, ids ...string) error {
 		if len(next.GetOwed()) == len(old.GetOwed()) {
 			return nil
 		}
-		done, err := s.swap(ctx, old, next, version)
+		done, err := s.swap(ctx, planned(old, s.cfg.Now()), next, version)
 		if err != nil || done {
 			return err
 		}
 	}
-}
-
-// same tells whether next needs no write.
-func same(old, next *registrations.Record, now time.Time) bool {
-	if old == nil {
-		return registrations.Needless(next, now)
-	}
-	return proto.Equal(old, next)
 }
 
 // read returns the stored record, nil when there is none.
@@ -127,8 +136,8 @@ func (s *Service) read(ctx context.Context, aor string) (*registrations.Record, 
 	return rec, row.Version, nil
 }
 
-// swap writes next over the version that was read, with the hint that it needs.
-func (s *Service) swap(ctx context.Context, old, next *registrations.Record, version uint64) (done bool, err error) {
+// swap writes next over the version that was read, with the hint that it needs; before is what planned said of that.
+func (s *Service) swap(ctx context.Context, before time.Time, next *registrations.Record, version uint64) (done bool, err error) {
 	now := s.cfg.Now()
 	next.Writer = s.cfg.Writer
 	if registrations.Needless(next, now) {
@@ -140,7 +149,7 @@ func (s *Service) swap(ctx context.Context, old, next *registrations.Record, ver
 		return false, fmt.Errorf("encoding the record: %w", err)
 	}
 	writes := make([]engine.Write, 0, 2)
-	at, needed := hint(old, next, now)
+	at, needed := hint(before, next, now)
 	if needed {
 		writes = append(writes, s.index.Put(at, next.GetAor(), nil))
 	}
@@ -162,15 +171,20 @@ func wrap(err error) error {
 // grace is left to whoever caused an owed effect before a router is reminded of it.
 const grace = 2 * time.Second
 
-// hint says when somebody must look at next, and whether a hint has to be written for it. A record with something
-// due in the future has a hint at that time or before, so a later one needs no write: the driver moves it along.
-func hint(old, next *registrations.Record, now time.Time) (at time.Time, needed bool) {
-	at, some := registrations.Due(next)
-	if !some {
-		return at, false
+// planned is the latest time at which somebody looks at a stored record: a record with something due in the future has
+// a hint at that time or before. Zero means that there may be none: the record has nothing due, or had it in the past.
+func planned(rec *registrations.Record, now time.Time) time.Time {
+	if at, some := registrations.Due(rec); some && at.After(now) {
+		return at
 	}
-	before, had := registrations.Due(old)
-	if had && before.After(now) && !at.Before(before) {
+	return time.Time{}
+}
+
+// hint says when somebody must look at next, and whether a hint has to be written for it. One that is planned no
+// later will do: the driver moves it along.
+func hint(before time.Time, next *registrations.Record, now time.Time) (at time.Time, needed bool) {
+	at, some := registrations.Due(next)
+	if !some || (!before.IsZero() && !at.Before(before)) {
 		return at, false
 	}
 	if len(next.GetOwed()) > 0 {

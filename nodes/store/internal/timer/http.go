@@ -23,7 +23,6 @@ var idPattern = regexp.MustCompile(`^([0-9a-fA-F]{16})(?:-([0-9]+))?`)
 //	POST   /timers       sets a timer: 200 with its Location
 //	PUT    /timers/<id>  sets it anew, or under this id: 200 with its Location
 //	DELETE /timers/<id>  ends it: 200, whether it was there or not
-//	GET    /ping         200 OK
 //
 // 400 carries the reason as text; a path that names no timer is 404, another method 405, an engine that cannot be
 // written to 503.
@@ -32,7 +31,6 @@ func (s *Service) Handler() http.Handler {
 	mux.HandleFunc("/timers", s.collection)
 	mux.HandleFunc("/timers/{$}", s.collection)
 	mux.HandleFunc("/timers/{id...}", s.one)
-	mux.HandleFunc("GET /ping", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "OK") })
 	return mux
 }
 

@@ -360,7 +360,6 @@ func TestHTTP(t *testing.T) {
 		"get one":                 {"GET", "/timers/0123456789abcdef-2", "", 405, "", "method"},
 		"post one":                {"POST", "/timers/0123456789abcdef-2", good + `}`, 405, "", "method"},
 		"delete all":              {"DELETE", "/timers", "", 405, "", "method"},
-		"ping":                    {"GET", "/ping", "", 200, "", "OK"},
 		"empty":                   {"POST", "/timers", "", 400, "", "ends too early"},
 		"cut off":                 {"POST", "/timers", good, 400, "", "ends too early"},
 		"not JSON":                {"POST", "/timers", "{]", 400, "", "not JSON"},
