@@ -1,8 +1,6 @@
 package service
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -11,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -19,11 +16,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/miekg/dns"
-
 	"github.com/clearwater-ims/clearwater/nodes/api/management"
 	"github.com/clearwater-ims/clearwater/nodes/api/pki"
 	"github.com/clearwater-ims/clearwater/nodes/config"
+	"github.com/clearwater-ims/clearwater/nodes/internal/service/servicetest"
 )
 
 // TestMain is the test binary, or a node when it is started as one: a real process with a role that holds what its
@@ -103,96 +99,9 @@ func (e *echo) Drain(ctx context.Context) error {
 
 func (e *echo) Resume() {}
 
-// site is what a node needs around it: a CA, a name server and a store node that signs.
-type site struct {
-	ca    *pki.Authority // of the deployment
-	dns   string
-	zone  string
-	token string
-}
-
-// newSite starts the surroundings on ip, which no other test uses.
-func newSite(t *testing.T, ip string) *site {
+func startProcess(t *testing.T, args ...string) *servicetest.Process {
 	t.Helper()
-	ca, err := pki.NewDeploymentCA("lab")
-	if err != nil {
-		t.Fatal(err)
-	}
-	authority, err := ca.NewSiteCA("site1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &site{ca: ca, zone: "example.com", token: "join-secret"}
-	packets, err := net.ListenPacket("udp", ip+":0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.dns = packets.LocalAddr().String()
-	server := &dns.Server{PacketConn: packets, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, r *dns.Msg) {
-		m := new(dns.Msg)
-		m.SetReply(r)
-		if q := r.Question[0]; q.Name == "store.site1."+s.zone+"." && q.Qtype == dns.TypeA {
-			m.Answer = append(m.Answer, &dns.A{Hdr: dns.RR_Header{Name: q.Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 5}, A: net.ParseIP(ip)})
-		}
-		_ = w.WriteMsg(m)
-	})}
-	go func() { _ = server.ActivateAndServe() }()
-	t.Cleanup(func() { _ = server.Shutdown() })
-
-	chain, key, err := authority.Issue(pki.Subject{Name: "store-1.site1", Role: "store"}, time.Hour)
-	if err != nil {
-		t.Fatal(err)
-	}
-	own, _ := pki.Static(chain, key)
-	roots, _ := pki.Pool(ca.CertificatePEM())
-	ln, err := net.Listen("tcp", fmt.Sprintf("%s:%d", ip, config.ManagementPort(config.Store)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("POST /v1/join", func(w http.ResponseWriter, r *http.Request) {
-		var req management.JoinRequest
-		if err := management.ReadJSON(w, r, &req); err != nil || req.Token != s.token {
-			management.Fail(w, &management.Error{Status: http.StatusForbidden, Message: "no such token"})
-			return
-		}
-		chain, err := authority.Sign([]byte(req.CSR), pki.Subject{Name: req.Name, Role: "edge"}, 0)
-		if err != nil {
-			management.Fail(w, err)
-			return
-		}
-		management.WriteJSON(w, http.StatusOK, management.JoinResponse{Certificate: string(chain)})
-	})
-	store := &http.Server{Handler: mux, TLSConfig: pki.OpenServerTLS(roots, own), ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)}
-	go func() { _ = store.ServeTLS(ln, "", "") }()
-	t.Cleanup(func() { _ = store.Close() })
-	return s
-}
-
-// client steers a node as the provider does.
-func (s *site) client(t *testing.T, ip, role string) *management.Client {
-	t.Helper()
-	chain, key, err := s.ca.Issue(pki.Subject{Name: "terraform", Role: role}, time.Hour)
-	if err != nil {
-		t.Fatal(err)
-	}
-	own, _ := pki.Static(chain, key)
-	roots, _ := pki.Pool(s.ca.CertificatePEM())
-	return management.NewClient(fmt.Sprintf("%s:%d", ip, config.ManagementPort(config.Edge)), pki.ClientTLS(roots, own, "edge"))
-}
-
-// folder writes a configuration folder; shared "" means that none is cached.
-func (s *site) folder(t *testing.T, ip, shared string) string {
-	t.Helper()
-	dir := t.TempDir()
-	local := fmt.Sprintf("local_ip=%s\npublic_ip=%s\npublic_hostname=edge-1.site1.%s\nnode_role=edge\ndeployment_id=d1\ndns_zone=%s\nsignaling_dns_server=%s\njoin_token=%s\n",
-		ip, ip, s.zone, s.zone, s.dns, s.token)
-	write(t, filepath.Join(dir, "local_config"), local)
-	write(t, filepath.Join(dir, "ca.pem"), string(s.ca.CertificatePEM()))
-	if shared != "" {
-		write(t, filepath.Join(dir, "shared_config"), shared)
-	}
-	return dir
+	return servicetest.Start(t, "SERVICE_TEST_NODE=1", args...)
 }
 
 func write(t *testing.T, path, text string) {
@@ -200,85 +109,6 @@ func write(t *testing.T, path, text string) {
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// process is a node as a process of its own.
-type process struct {
-	cmd    *exec.Cmd
-	stderr bytes.Buffer
-	mu     sync.Mutex
-	lines  []string
-	grown  chan struct{}
-	exited chan struct{}
-}
-
-func startProcess(t *testing.T, args ...string) *process {
-	t.Helper()
-	p := &process{cmd: exec.Command(os.Args[0], args...), grown: make(chan struct{}, 1), exited: make(chan struct{})}
-	p.cmd.Env = append(os.Environ(), "SERVICE_TEST_NODE=1")
-	p.cmd.Stderr = &p.stderr
-	out, err := p.cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		for sc := bufio.NewScanner(out); sc.Scan(); {
-			p.mu.Lock()
-			p.lines = append(p.lines, sc.Text())
-			p.mu.Unlock()
-			select {
-			case p.grown <- struct{}{}:
-			default:
-			}
-		}
-		_ = p.cmd.Wait()
-		close(p.exited)
-	}()
-	t.Cleanup(func() {
-		_ = p.cmd.Process.Kill()
-		<-p.exited
-		if t.Failed() {
-			t.Logf("output:\n%s\n%s", p.output(), p.stderr.String())
-		}
-	})
-	return p
-}
-
-func (p *process) output() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return strings.Join(p.lines, "\n")
-}
-
-// await waits for a line of output with text.
-func (p *process) await(t *testing.T, text string) {
-	t.Helper()
-	limit := time.After(15 * time.Second)
-	for !strings.Contains(p.output(), text) {
-		select {
-		case <-p.grown:
-		case <-p.exited:
-			if !strings.Contains(p.output(), text) {
-				t.Fatalf("the node ended without %q", text)
-			}
-		case <-limit:
-			t.Fatalf("no %q in the output", text)
-		}
-	}
-}
-
-// exit waits for the end and returns the exit code.
-func (p *process) exit(t *testing.T) int {
-	t.Helper()
-	select {
-	case <-p.exited:
-	case <-time.After(20 * time.Second):
-		t.Fatal("the node does not end")
-	}
-	return p.cmd.ProcessState.ExitCode()
 }
 
 func eventually(t *testing.T, what string, ok func() bool) {
@@ -305,12 +135,12 @@ const shared = "home_domain=example.com\n"
 
 func TestNodeJoinsServesDrainsAndStops(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, "127.21.1.1")
-	dir := s.folder(t, "127.21.1.2", shared)
+	s := servicetest.NewSite(t, "127.21.1.1")
+	dir := s.Folder(t, config.Edge, "127.21.1.2", shared)
 	p := startProcess(t, "--config-dir", dir)
-	p.await(t, `"serving"`) // the cluster is away: the cached configuration is used
-	p.await(t, "starting with the cached copy")
-	p.await(t, `"home_domain":"example.com"`)
+	p.Await(t, `"serving"`) // the cluster is away: the cached configuration is used
+	p.Await(t, "starting with the cached copy")
+	p.Await(t, `"home_domain":"example.com"`)
 	eventually(t, "ready", func() bool { code, _ := get("127.21.1.2", "/readyz"); return code == 200 })
 	if code, text := get("127.21.1.2", "/metrics"); code != 200 || !strings.Contains(text, "ims_node_ready 1") {
 		t.Errorf("metrics: %d", code)
@@ -318,7 +148,7 @@ func TestNodeJoinsServesDrainsAndStops(t *testing.T) {
 	if code, _ := get("127.21.1.2", "/debug/pprof/"); code != 404 {
 		t.Errorf("profiles are open: %d", code)
 	}
-	c := s.client(t, "127.21.1.2", pki.RoleOperator)
+	c := s.Client(t, config.Edge, "127.21.1.2", pki.RoleOperator)
 	status, err := c.Status(t.Context())
 	if err != nil || status.State != management.Ready || status.Name != "edge-1.site1" || len(status.Digest) != 64 {
 		t.Fatalf("status %+v, %v", status, err)
@@ -353,11 +183,11 @@ func TestNodeJoinsServesDrainsAndStops(t *testing.T) {
 		status, err := c.Status(t.Context())
 		return err == nil && status.State == management.Drained
 	})
-	_ = p.cmd.Process.Signal(syscall.SIGTERM)
-	if code := p.exit(t); code != 0 {
+	_ = p.Signal(syscall.SIGTERM)
+	if code := p.Exit(t); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	for _, line := range strings.Split(p.output(), "\n") {
+	for _, line := range strings.Split(p.Output(), "\n") {
 		if !json.Valid([]byte(line)) {
 			t.Errorf("the log is not JSON: %s", line)
 		}
@@ -366,21 +196,21 @@ func TestNodeJoinsServesDrainsAndStops(t *testing.T) {
 
 func TestManagementKnowsItsCallers(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, "127.21.2.1")
-	p := startProcess(t, "--config-dir", s.folder(t, "127.21.2.2", shared))
-	p.await(t, `"serving"`)
-	if _, err := s.client(t, "127.21.2.2", "router").Status(t.Context()); err != nil {
+	s := servicetest.NewSite(t, "127.21.2.1")
+	p := startProcess(t, "--config-dir", s.Folder(t, config.Edge, "127.21.2.2", shared))
+	p.Await(t, `"serving"`)
+	if _, err := s.Client(t, config.Edge, "127.21.2.2", "router").Status(t.Context()); err != nil {
 		t.Errorf("a node may read: %v", err)
 	}
-	if err := s.client(t, "127.21.2.2", "router").Drain(t.Context(), 0); management.StatusOf(err) != 403 {
+	if err := s.Client(t, config.Edge, "127.21.2.2", "router").Drain(t.Context(), 0); management.StatusOf(err) != 403 {
 		t.Errorf("a router drained another node: %v", err)
 	}
-	roots, _ := pki.Pool(s.ca.CertificatePEM())
+	roots, _ := pki.Pool(s.CA.CertificatePEM())
 	nobody := management.NewClient(fmt.Sprintf("127.21.2.2:%d", config.ManagementPort(config.Edge)), pki.ClientTLS(roots, nil, "edge"))
 	if _, err := nobody.Status(t.Context()); management.StatusOf(err) != 401 {
 		t.Errorf("without a certificate: %v", err)
 	}
-	operator := s.client(t, "127.21.2.2", pki.RoleOperator)
+	operator := s.Client(t, config.Edge, "127.21.2.2", pki.RoleOperator)
 	if err := operator.Drain(t.Context(), -5*time.Second); management.StatusOf(err) != 400 {
 		t.Errorf("a negative deadline: %v", err)
 	}
@@ -391,39 +221,39 @@ func TestManagementKnowsItsCallers(t *testing.T) {
 
 func TestSecondSignalEndsAtOnce(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, "127.21.3.1")
-	p := startProcess(t, "--config-dir", s.folder(t, "127.21.3.2", shared))
-	p.await(t, `"serving"`)
+	s := servicetest.NewSite(t, "127.21.3.1")
+	p := startProcess(t, "--config-dir", s.Folder(t, config.Edge, "127.21.3.2", shared))
+	p.Await(t, `"serving"`)
 	held, err := net.Dial("tcp", "127.21.3.2:5060")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = held.Close() }()
-	c := s.client(t, "127.21.3.2", pki.RoleOperator)
+	c := s.Client(t, config.Edge, "127.21.3.2", pki.RoleOperator)
 	eventually(t, "held", func() bool {
 		status, err := c.Status(t.Context())
 		return err == nil && status.Held["connections"] == 1
 	})
-	_ = p.cmd.Process.Signal(syscall.SIGTERM)
-	p.await(t, `"stopping"`)
+	_ = p.Signal(syscall.SIGTERM)
+	p.Await(t, `"stopping"`)
 	begin := time.Now()
-	_ = p.cmd.Process.Signal(syscall.SIGTERM)
-	if code := p.exit(t); code != 1 || time.Since(begin) > 5*time.Second {
+	_ = p.Signal(syscall.SIGTERM)
+	if code := p.Exit(t); code != 1 || time.Since(begin) > 5*time.Second {
 		t.Errorf("exit code %d after %v", code, time.Since(begin))
 	}
-	if !strings.Contains(p.stderr.String(), "second signal") {
-		t.Errorf("stderr: %s", p.stderr.String())
+	if !strings.Contains(p.Stderr(), "second signal") {
+		t.Errorf("stderr: %s", p.Stderr())
 	}
 }
 
 func TestNodeWaitsForItsTokenToBeKnown(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, "127.21.4.1")
-	dir := s.folder(t, "127.21.4.2", shared)
+	s := servicetest.NewSite(t, "127.21.4.1")
+	dir := s.Folder(t, config.Edge, "127.21.4.2", shared)
 	local, _ := os.ReadFile(filepath.Join(dir, "local_config"))
 	write(t, filepath.Join(dir, "local_config"), strings.Replace(string(local), "join-secret", "other", 1))
 	p := startProcess(t, "--config-dir", dir)
-	p.await(t, "no such token")
+	p.Await(t, "no such token")
 	code, text := get("127.21.4.2", "/readyz")
 	if code != 503 || !strings.Contains(text, "waiting for a certificate") {
 		t.Errorf("readyz: %d %s", code, text)
@@ -431,16 +261,16 @@ func TestNodeWaitsForItsTokenToBeKnown(t *testing.T) {
 	if code, _ := get("127.21.4.2", "/livez"); code != 200 {
 		t.Errorf("livez: %d", code)
 	}
-	_ = p.cmd.Process.Signal(syscall.SIGTERM)
-	if code := p.exit(t); code != 0 {
+	_ = p.Signal(syscall.SIGTERM)
+	if code := p.Exit(t); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 }
 
 func TestOccupiedPortsAreNamed(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, "127.21.5.1")
-	dir := s.folder(t, "127.21.5.2", shared)
+	s := servicetest.NewSite(t, "127.21.5.1")
+	dir := s.Folder(t, config.Edge, "127.21.5.2", shared)
 	for _, port := range []int{config.HealthPort(config.Edge), config.ManagementPort(config.Edge), config.PortEdgeSIP} {
 		address := fmt.Sprintf("127.21.5.2:%d", port)
 		ln, err := net.Listen("tcp", address)
@@ -448,10 +278,10 @@ func TestOccupiedPortsAreNamed(t *testing.T) {
 			t.Fatal(err)
 		}
 		p := startProcess(t, "--config-dir", dir)
-		if code := p.exit(t); code != 1 {
+		if code := p.Exit(t); code != 1 {
 			t.Errorf("%s: exit code %d", address, code)
 		}
-		if text := p.stderr.String(); !strings.Contains(text, address) || !strings.Contains(text, "address already in use") {
+		if text := p.Stderr(); !strings.Contains(text, address) || !strings.Contains(text, "address already in use") {
 			t.Errorf("%s: stderr %q", address, text)
 		}
 		_ = ln.Close()
@@ -460,8 +290,8 @@ func TestOccupiedPortsAreNamed(t *testing.T) {
 
 func TestCheckConfig(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, "127.21.6.1")
-	good := s.folder(t, "127.21.6.2", shared)
+	s := servicetest.NewSite(t, "127.21.6.1")
+	good := s.Folder(t, config.Edge, "127.21.6.2", shared)
 	local, _ := os.ReadFile(filepath.Join(good, "local_config"))
 	for name, tc := range map[string]struct {
 		change func(dir string)
@@ -480,11 +310,11 @@ func TestCheckConfig(t *testing.T) {
 		}, 1, []string{"shared_config:2: option reg_max_expires", `"soon"`, "shared_config:4: option max_session_expires", "90", "user_settings:1", "log_level"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := s.folder(t, "127.21.6.2", shared)
+			dir := s.Folder(t, config.Edge, "127.21.6.2", shared)
 			tc.change(dir)
 			p := startProcess(t, "--config-dir", dir, "--check-config")
-			code := p.exit(t)
-			text := p.output() + p.stderr.String()
+			code := p.Exit(t)
+			text := p.Output() + p.Stderr()
 			if code != tc.code {
 				t.Errorf("exit code %d: %s", code, text)
 			}
@@ -496,11 +326,11 @@ func TestCheckConfig(t *testing.T) {
 		})
 	}
 	for _, args := range [][]string{{"--nonsense"}, {"extra"}} {
-		if code := startProcess(t, args...).exit(t); code != 1 {
+		if code := startProcess(t, args...).Exit(t); code != 1 {
 			t.Errorf("%v: exit code %d", args, code)
 		}
 	}
-	if code := startProcess(t, "--version").exit(t); code != 0 {
+	if code := startProcess(t, "--version").Exit(t); code != 0 {
 		t.Errorf("--version: exit code %d", code)
 	}
 }
