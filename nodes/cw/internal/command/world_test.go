@@ -27,7 +27,9 @@ import (
 // world is a deployment as the tool sees it: name server, a store node's management API with mutual TLS, a provisioning API.
 type world struct {
 	folder, home string
+	ca           *pki.Authority
 	port         int
+	dns          string
 	hs           *provisioningtest.Server
 	hsAddress    string
 
@@ -50,6 +52,7 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
+	w.ca = ca
 	issue := func(name, role string) (chain, key []byte) {
 		chain, key, err := ca.Issue(pki.Subject{Name: name, Role: role}, time.Hour)
 		if err != nil {
@@ -72,7 +75,8 @@ func newWorld(t *testing.T) *world {
 	t.Cleanup(func() { _ = server.Close() })
 	w.port = listener.Addr().(*net.TCPAddr).Port //nolint:forcetypeassert // a TCP listener
 	chain, key := issue("operator", pki.RoleOperator)
-	access := operator.Access{Zone: "ims.test", Site: "site1", DNS: []string{nameServer(t)}}
+	w.dns = nameServer(t)
+	access := operator.Access{Zone: "ims.test", Site: "site1", DNS: []string{w.dns}}
 	if err := operator.Write(w.folder, access, ca.CertificatePEM(), chain, key); err != nil {
 		t.Fatal(err)
 	}
