@@ -5,9 +5,11 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/clearwater-ims/clearwater/nodes/config"
@@ -34,22 +36,10 @@ func start(_ context.Context, n *service.Node) (service.Running, error) {
 		o = withFlowKey(o)
 		n.Log.Warn("flow_token_key is not set: flows will not be known again after a restart of this node")
 	}
-	wire, err := transport.New(transport.Config{
-		Listeners: listeners(o), ConnectTimeout: o.SIPTCPConnect, SendTimeout: o.SIPTCPSend,
-		// A phone is silent between two registrations; its connection must outlive that.
-		IdleTimeout: max(2*o.RegMaxExpires, 10*time.Minute),
-	}, transport.Deps{Log: n.Log, Metrics: n.Metrics})
+	e, err := compose(o, parts{options: n.Options, resolver: n.Resolver(), log: n.Log, metrics: n.Metrics})
 	if err != nil {
 		return nil, err
 	}
-	e := &edge{transport: wire}
-	e.function = pcscf.New(o, pcscf.Deps{Flows: wire, Now: time.Now, Log: n.Log, Metrics: n.Metrics})
-	e.upstream = wire.NewPool(transport.PoolConfig{
-		Listener: pcscf.Core, Size: o.UpstreamConnections, Recycle: o.UpstreamRecycle,
-	}, &upstream{n})
-	e.core = proxy.New(proxy.Config{
-		Accept: e.function.Accept, Local: e.function.Local, SentBy: e.function.SentBy, Here: e.function.Here, StayUDP: o.DisableTCPSwitch,
-	}, proxy.Deps{Resolver: n.Resolver(), Wire: coreSide{wire, e.upstream}, Log: n.Log, Observe: e.function})
 	flowKey := o.FlowKey
 	n.OnOptions(func(o *config.Options) {
 		if o.FlowKey == "" {
@@ -63,6 +53,35 @@ func start(_ context.Context, n *service.Node) (service.Running, error) {
 	n.Holds("registrations", e.function.Registrations)
 	n.Holds("dialogs", e.function.Dialogs)
 	n.Holds("transactions", e.core.Held)
+	return e, nil
+}
+
+// parts is what the edge is made of besides its options.
+type parts struct {
+	options  func() *config.Options // in force at the moment
+	resolver *resolve.Resolver
+	log      *slog.Logger
+	metrics  prometheus.Registerer
+}
+
+// compose binds the listeners and puts the edge together: transport, P-CSCF on the proxy core, pool to the I-CSCFs.
+func compose(o *config.Options, p parts) (*edge, error) {
+	wire, err := transport.New(transport.Config{
+		Listeners: listeners(o), ConnectTimeout: o.SIPTCPConnect, SendTimeout: o.SIPTCPSend,
+		// A phone is silent between two registrations; its connection must outlive that.
+		IdleTimeout: max(2*o.RegMaxExpires, 10*time.Minute),
+	}, transport.Deps{Log: p.log, Metrics: p.metrics})
+	if err != nil {
+		return nil, err
+	}
+	e := &edge{transport: wire}
+	e.function = pcscf.New(o, pcscf.Deps{Flows: wire, Now: time.Now, Log: p.log, Metrics: p.metrics})
+	e.upstream = wire.NewPool(transport.PoolConfig{
+		Listener: pcscf.Core, Size: o.UpstreamConnections, Recycle: o.UpstreamRecycle,
+	}, &upstream{p})
+	e.core = proxy.New(proxy.Config{
+		Accept: e.function.Accept, Local: e.function.Local, SentBy: e.function.SentBy, Here: e.function.Here, StayUDP: o.DisableTCPSwitch,
+	}, proxy.Deps{Resolver: p.resolver, Wire: coreSide{wire, e.upstream}, Log: p.log, Observe: e.function})
 	return e, nil
 }
 
@@ -126,15 +145,15 @@ func (c coreSide) Flow(hop resolve.Hop) (*transport.Flow, error) {
 }
 
 // upstream is where the pool leads: the I-CSCFs, as the options name them at the moment.
-type upstream struct{ n *service.Node }
+type upstream struct{ parts }
 
 // Preferred implements transport.Destination.
 func (u *upstream) Preferred(ctx context.Context) ([]resolve.Hop, error) {
-	o := u.n.Options()
-	return u.n.Resolver().Preferred(ctx, resolve.Target{
+	o := u.options()
+	return u.resolver.Preferred(ctx, resolve.Target{
 		Host: o.UpstreamHostname, Port: uint16(o.UpstreamPort), Transport: resolve.TCP, //nolint:gosec // config bounds it
 	})
 }
 
 // Report implements transport.Destination.
-func (u *upstream) Report(hop resolve.Hop, ok bool) { u.n.Resolver().Report(hop, ok) }
+func (u *upstream) Report(hop resolve.Hop, ok bool) { u.resolver.Report(hop, ok) }
