@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -105,7 +106,7 @@ func TestInterruptedApplyIsFinishedByTheNext(t *testing.T) {
 				if t.Failed() {
 					d.KeepLogs()
 				}
-				_ = d.Destroy(t.Context()) // a second time, if the test got there
+				_ = d.Destroy(context.Background()) // a second time, if the test got there
 			})
 			events := filepath.Join(t.TempDir(), "events")
 			t.Setenv("CLEARWATER_EVENTS", events)

@@ -211,3 +211,21 @@ func start(t *testing.T, d *deployment.Deployment, verb string, args ...string) 
 		return out.String(), err
 	}
 }
+
+// variables are a deployment's as arguments.
+func variables(d *deployment.Deployment) (out []string) {
+	for name, value := range d.Vars {
+		text, _ := json.Marshal(value)
+		if s, ok := value.(string); ok {
+			text = []byte(s)
+		}
+		out = append(out, "-var="+name+"="+string(text))
+	}
+	return out
+}
+
+func equal(a, b any) bool {
+	x, _ := json.Marshal(a)
+	y, _ := json.Marshal(b)
+	return bytes.Equal(x, y)
+}
