@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"log/slog"
+	"maps"
 	"strconv"
 	"strings"
 	"sync"
@@ -157,8 +158,9 @@ func (x *Index) work(ctx context.Context, s *shard, h Hint, handle func(context.
 
 // due reads what is due now and not in work, and when the next is.
 func (x *Index) due(ctx context.Context, n int, now time.Time) (hints []Hint, next time.Time, err error) {
-	s := &x.shards[n]
-	limit := atOnce + s.held() + 1
+	// What is in work now is left out, even if it ends during the scan, which then may still show its row.
+	busy := x.shards[n].inWork()
+	limit := atOnce + len(busy) + 1
 	rows, more, err := x.engine.Scan(ctx, x.table, engine.Prefix(prefix(n)), limit)
 	if err != nil {
 		return nil, now.Add(again), fmt.Errorf("scanning: %w", err)
@@ -173,7 +175,7 @@ func (x *Index) due(ctx context.Context, n int, now time.Time) (hints []Hint, ne
 		if h.At.After(now) {
 			return hints, h.At, nil
 		}
-		if !s.has(h.key) {
+		if !busy[h.key] {
 			hints = append(hints, h)
 		}
 	}
@@ -217,16 +219,10 @@ func (s *shard) leave(key string) {
 	s.nudge()
 }
 
-func (s *shard) has(key string) bool {
+func (s *shard) inWork() map[string]bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.busy[key]
-}
-
-func (s *shard) held() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.busy)
+	return maps.Clone(s.busy)
 }
 
 func shardOf(id string) int {

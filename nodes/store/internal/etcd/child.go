@@ -73,6 +73,6 @@ func (m Member) config() *embed.Config {
 	c.EnableGRPCGateway = false
 	c.AutoCompactionMode, c.AutoCompactionRetention = embed.CompactorModePeriodic, "1h"
 	c.QuotaBackendBytes = quotaBytes
-	c.LogLevel, c.LogOutputs = "warn", []string{"stderr"}
+	c.LogLevel, c.LogOutputs = "error", []string{"stderr"} // its warnings tell of every slow disk sync
 	return c
 }
