@@ -344,14 +344,12 @@ func TestThousandIdleConnections(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	waitFor(t, func() bool { return runtime.NumGoroutine()-before <= 1000+5 })
+	waitFor(t, func() bool { return runtime.NumGoroutine()-before <= 1000+10 })
 	for _, c := range conns {
 		_ = c.Close()
 	}
-	waitFor(t, func() bool { return runtime.NumGoroutine() <= before+1 })
-	if n := testutil.ToFloat64(l.metrics.connections); n != 0 {
-		t.Errorf("%v connections", n)
-	}
+	waitFor(t, func() bool { return runtime.NumGoroutine() <= before+5 }) // the listeners may have started after the count
+	waitFor(t, func() bool { return testutil.ToFloat64(l.metrics.connections) == 0 })
 }
 
 func TestConnectionIsReusedAndReplaced(t *testing.T) {
