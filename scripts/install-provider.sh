@@ -11,9 +11,9 @@ for host in registry.terraform.io registry.opentofu.org; do
   folder=$mirror/$host/clearwater-ims/clearwater/$version/$platform
   mkdir -p "$folder"
   target=$folder/terraform-provider-clearwater_v$version
-  cmp -s "$built" "$target" || { cp "$built" "$target.new" && mv "$target.new" "$target"; }
+  cmp -s "$built" "$target" || { cp "$built" "$target.$$" && mv "$target.$$" "$target"; }
 done
-cat >build/terraform/cli.tfrc.new <<CONFIG
+cat >build/terraform/cli.tfrc.$$ <<CONFIG
 provider_installation {
   filesystem_mirror {
     path    = "$mirror"
@@ -25,5 +25,5 @@ provider_installation {
 }
 disable_checkpoint = true
 CONFIG
-mv build/terraform/cli.tfrc.new build/terraform/cli.tfrc
+mv build/terraform/cli.tfrc.$$ build/terraform/cli.tfrc
 echo "$PWD/build/terraform/cli.tfrc"
