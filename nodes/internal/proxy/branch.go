@@ -194,7 +194,7 @@ func (b *branch) send(f Flow) error {
 		}
 		return err
 	}
-	client, err := x.core.layer.Send(m, f, sentBy, b)
+	client, err := x.core.layer.Send(m, f, sentBy, x.mark, b)
 	if err != nil {
 		return err
 	}

@@ -222,6 +222,10 @@ func (x *exchange) run(m *sip.Message) {
 			x.refuse(m, 483)
 			return
 		}
+		if x.mark = markOf(m); loops(m, x.mark) {
+			x.refuse(m, 482)
+			return
+		}
 		x.mu.Lock()
 		s := &stage{x: x, fn: fn.Name(), h: fn.Serve(), req: m}
 		x.root = s

@@ -369,3 +369,49 @@ func TestMaxForwards(t *testing.T) {
 		w.alice.Expect("483")
 	}, fork("sip:10.0.0.2"))
 }
+
+// A gateway sends the request back as it got it, but for its own Via: that is a loop. With another Request-URI it is a spiral.
+func TestLoopOverTheWire(t *testing.T) {
+	in(t, nil, func(t *testing.T, w world) {
+		w.alice.Send("tcp:"+at, invite)
+		got := w.bob.Expect("INVITE")
+		back := got.Clone()
+		back.Push(sip.Via, "SIP/2.0/TCP 10.0.0.2:5060;branch=z9hG4bKback")
+		back.URI = "sip:bob@10.0.0.2"
+		w.bob.Send("tcp:"+at, back.String())
+		w.bob.Expect("482")
+		spiral := got.Clone()
+		spiral.Push(sip.Via, "SIP/2.0/TCP 10.0.0.2:5060;branch=z9hG4bKspiral")
+		spiral.URI = "sip:10.0.0.3"
+		w.bob.Send("tcp:"+at, spiral.String())
+		w.carol.Reply(w.carol.Expect("INVITE"), 486)
+		w.carol.Expect("ACK")
+		w.bob.Expect("486")
+		w.bob.Reply(got, 486)
+		w.bob.Expect("ACK")
+		w.alice.Expect("486")
+	}, &function{name: "f"})
+}
+
+func TestMaxBreadth(t *testing.T) {
+	two := fork("sip:10.0.0.2;transport=tcp", "sip:10.0.0.3;transport=tcp")
+	in(t, nil, func(t *testing.T, w world) {
+		w.alice.Send("tcp:"+at, strings.Replace(invite, "CSeq", "Max-Breadth: 1\nCSeq", 1))
+		w.alice.Expect("440")
+	}, two)
+	in(t, nil, func(t *testing.T, w world) {
+		w.alice.Send("tcp:"+at, strings.Replace(invite, "CSeq", "Max-Breadth: 5\nCSeq", 1))
+		b, c := w.bob.Expect("INVITE"), w.carol.Expect("INVITE")
+		if got := b.Get(sip.MaxBreadth) + c.Get(sip.MaxBreadth); got != "32" {
+			t.Errorf("a breadth of 5 is shared as %s", got)
+		}
+		w.carol.Reply(c, 180)
+		w.alice.Expect("180")
+		w.bob.Reply(b, 603)
+		w.bob.Expect("ACK")
+		w.carol.Reply(w.carol.Expect("CANCEL"), 200)
+		w.carol.Reply(c, 487)
+		w.carol.Expect("ACK")
+		w.alice.Expect("603")
+	}, two)
+}

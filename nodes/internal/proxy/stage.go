@@ -16,6 +16,7 @@ type exchange struct {
 	tx     *transaction.Server // nil for the ACK of a 2xx
 	flow   Flow
 	method string
+	mark   string          // of the request as it came, for loop detection
 	ctx    context.Context //nolint:containedctx // one transaction's
 	cancel context.CancelFunc
 	mu     sync.Mutex
@@ -107,6 +108,10 @@ func (s *stage) apply(d Decision) {
 	case len(d.targets) == 0:
 		s.settle(s.req.NewResponse(500, "", transaction.NewTag()))
 	default:
+		if !breadth(s.req, d.targets) {
+			s.settle(s.req.NewResponse(440, "", transaction.NewTag()))
+			break
+		}
 		started := s.fork(d.targets)
 		x.mu.Unlock()
 		for i, b := range started {

@@ -23,8 +23,9 @@ type Client struct {
 
 // Send starts a client transaction. m gets a Via with a fresh branch on top (sentBy names this node, RFC 3261 18.1.1)
 // and must not be changed afterwards. An error means that nothing was sent; otherwise the receiver hears of the end.
-func (l *Layer) Send(m *sip.Message, f Flow, sentBy string, r Receiver) (*Client, error) {
-	branch := newBranch()
+// mark, when not empty, ends the branch; see newBranch.
+func (l *Layer) Send(m *sip.Message, f Flow, sentBy, mark string, r Receiver) (*Client, error) {
+	branch := newBranch(mark)
 	m.Push(sip.Via, "SIP/2.0/"+viaTransport(f)+" "+sentBy+";branch="+branch)
 	c := &Client{layer: l, key: clientKey(branch, m.Method), flow: f, method: m.Method, receiver: r, request: m}
 	b := m.AppendTo(make([]byte, 0, 1536))
@@ -272,5 +273,5 @@ func (c *Client) undeliverable(error) { c.Lost() }
 
 // StampVia puts a Via with a fresh branch on a message that starts no transaction: the ACK of a 2xx (RFC 3261 16.6 step 8).
 func (l *Layer) StampVia(m *sip.Message, f Flow, sentBy string) {
-	m.Push(sip.Via, "SIP/2.0/"+viaTransport(f)+" "+sentBy+";branch="+newBranch())
+	m.Push(sip.Via, "SIP/2.0/"+viaTransport(f)+" "+sentBy+";branch="+newBranch(""))
 }

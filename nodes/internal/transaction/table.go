@@ -108,8 +108,9 @@ func serverKey(m *sip.Message, via sip.ViaHop, method string) key {
 
 func clientKey(branch, method string) key { return hashKey(branch, method) }
 
-// newBranch makes a branch that is unique over nodes and restarts (RFC 3261 8.1.1.7).
-func newBranch() string {
+// newBranch makes a branch that is unique over nodes and restarts (RFC 3261 8.1.1.7), followed by the mark of the
+// request that loop detection compares (RFC 5393 4.2.1); mark may be empty.
+func newBranch(mark string) string {
 	var b [len(sip.MagicCookie) + 24]byte
 	n := copy(b[:], sip.MagicCookie)
 	var raw [12]byte
@@ -120,7 +121,10 @@ func newBranch() string {
 		raw[i] = byte(v >> (8 * (i - 8)))
 	}
 	hex.Encode(b[n:], raw[:])
-	return string(b[:])
+	if mark == "" {
+		return string(b[:])
+	}
+	return string(b[:]) + "." + mark
 }
 
 // NewTag makes a tag for From or To that cannot be guessed (RFC 3261 19.3).
