@@ -126,14 +126,14 @@ func (h *handler) fromTrunk(r *proxy.Request) proxy.Decision {
 // carries a seal over the others (see token.go), so a phone cannot send it anywhere else.
 func (h *handler) within(r *proxy.Request) proxy.Decision {
 	m := r.Msg
-	id, seal, err := open(h.set.key, r.Own.User)
+	id, seal, err := h.set.key.open(r.Own.User)
 	if err != nil || len(seal) == 0 {
 		h.edge.metrics.refused.WithLabelValues("route").Inc()
 		return refuse(r, 403, "the request has no Route that this edge gave out")
 	}
 	h.dropOwnRoute(m)
 	rest := m.All(sip.Route)
-	if !slices.Equal(seal, sealRoutes(h.set.key, id, m.CallID(), rest)) {
+	if !slices.Equal(seal, h.set.key.sealRoutes(id, m.CallID(), rest)) {
 		h.edge.metrics.refused.WithLabelValues("route").Inc()
 		return refuse(r, 403, "the Routes are not those of the dialog")
 	}
@@ -194,7 +194,7 @@ func (h *handler) recordFromPhone(m *sip.Message, f proxy.Flow) {
 }
 
 func (h *handler) accessRoute(f proxy.Flow, seal []byte) string {
-	return "<sip:" + token(h.set.key, f.ID(), seal) + "@" + sip.HostPort(h.set.publicHost, 5060) + ";transport=" + f.Transport().String() + ";lr>"
+	return "<sip:" + h.set.key.token(f.ID(), seal) + "@" + sip.HostPort(h.set.publicHost, 5060) + ";transport=" + f.Transport().String() + ";lr>"
 }
 
 func (h *handler) coreRoute() string { return "<sip:" + h.set.coreAddr + ";transport=TCP;lr>" }
@@ -213,7 +213,7 @@ func (h *handler) toCaller(m *sip.Message) {
 		if err != nil || !h.set.local(u) || u.User == "" {
 			continue
 		}
-		if id, seal, err := open(h.set.key, u.User); err == nil && len(seal) == 0 && id == h.peer {
+		if id, seal, err := h.set.key.open(u.User); err == nil && len(seal) == 0 && id == h.peer {
 			at = i
 		}
 	}
@@ -224,7 +224,7 @@ func (h *handler) toCaller(m *sip.Message) {
 	rest := slices.Clone(values[:at-1])
 	slices.Reverse(rest)
 	u, _ := sip.AddressURI(values[at])
-	u.User = token(h.set.key, h.peer, sealRoutes(h.set.key, h.peer, m.CallID(), rest))
+	u.User = h.set.key.token(h.peer, h.set.key.sealRoutes(h.peer, m.CallID(), rest))
 	values[at] = "<" + u.String() + ">"
 	m.Del(sip.RecordRoute)
 	for _, v := range values {

@@ -184,7 +184,7 @@ type settings struct {
 	drainAnswer string
 	sipName     string // where phones find the deployment's edges
 	cdf         string
-	key         []byte
+	key         *signer
 	trunks      map[netip.Addr]bool
 }
 
@@ -193,7 +193,7 @@ func newSettings(o *config.Options) *settings {
 		hosts: map[string]bool{}, homes: map[string]bool{}, home: strings.ToLower(o.HomeDomain), publicHost: o.PublicHostname,
 		coreAddr: sip.HostPort(o.LocalIP, config.PortEdgeTrusted), accessVia: sip.HostPort(o.PublicIP, config.PortEdgeSIP),
 		upstream:    "<sip:" + sip.HostPort(o.UpstreamHostname, o.UpstreamPort) + ";transport=TCP;lr>",
-		drainAnswer: o.EdgeDrainAnswer, sipName: o.Zone, cdf: o.CDFIdentity, key: []byte(o.FlowKey), trunks: map[netip.Addr]bool{},
+		drainAnswer: o.EdgeDrainAnswer, sipName: o.Zone, cdf: o.CDFIdentity, key: newSigner([]byte(o.FlowKey)), trunks: map[netip.Addr]bool{},
 	}
 	for _, host := range append(append([]string{o.LocalIP, o.PublicIP, o.PublicHostname}, o.AliasList...), o.EdgeAliasList...) {
 		s.hosts[strings.ToLower(host)] = true

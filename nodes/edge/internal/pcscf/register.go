@@ -85,7 +85,7 @@ func (h *handler) pushPath(m *sip.Message, f proxy.Flow) {
 		ob = ";ob"
 		m.Del(sip.Path)
 	}
-	m.Push(sip.Path, "<sip:"+token(h.set.key, f.ID(), nil)+"@"+h.set.coreAddr+";transport=TCP;lr"+ob+">")
+	m.Push(sip.Path, "<sip:"+h.set.key.token(f.ID(), nil)+"@"+h.set.coreAddr+";transport=TCP;lr"+ob+">")
 	if !m.HasOption(sip.Require, "path") {
 		m.Add(sip.Require, "path")
 	}

@@ -22,7 +22,7 @@ func (h *handler) terminate(r *proxy.Request, initial bool) proxy.Decision {
 	if user == "" {
 		return refuse(r, 404, "no Route names a flow of this edge")
 	}
-	id, _, err := open(h.set.key, user)
+	id, _, err := h.set.key.open(user)
 	if err != nil {
 		return h.gone(r, err.Error())
 	}
@@ -50,7 +50,7 @@ func (h *handler) gone(r *proxy.Request, why string) proxy.Decision {
 
 // recordToPhone puts the edge twice into the route set of a dialog that the core begins; the phone's side on top.
 func (h *handler) recordToPhone(m *sip.Message, f *transport.Flow) {
-	seal := sealRoutes(h.set.key, f.ID(), m.CallID(), m.All(sip.RecordRoute))
+	seal := h.set.key.sealRoutes(f.ID(), m.CallID(), m.All(sip.RecordRoute))
 	m.Push(sip.RecordRoute, h.coreRoute())
 	m.Push(sip.RecordRoute, h.accessRoute(f, seal))
 	h.routes = m.All(sip.RecordRoute)

@@ -4,8 +4,10 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
-	"strings"
+	"hash"
+	"sync"
 
 	"github.com/clearwater-ims/clearwater/nodes/internal/sip"
 	"github.com/clearwater-ims/clearwater/nodes/internal/transport"
@@ -21,48 +23,78 @@ const (
 
 var errToken = errors.New("flow token is not ours")
 
-func mac(key []byte, size int, parts ...string) []byte {
-	h := hmac.New(sha256.New, key)
+// signer makes and checks tokens under one key.
+type signer struct{ hashes sync.Pool }
+
+func newSigner(key []byte) *signer {
+	s := &signer{}
+	s.hashes.New = func() any { return hmac.New(sha256.New, key) }
+	return s
+}
+
+// mac appends the first size bytes of the MAC of the parts; a length before each part keeps them apart.
+func (s *signer) mac(out []byte, size int, parts ...string) []byte {
+	h, _ := s.hashes.Get().(hash.Hash) // New makes nothing else
+	h.Reset()
+	buf := make([]byte, 0, 256)
 	for _, p := range parts {
-		_, _ = h.Write([]byte(p)) // hashes do not fail
-		_, _ = h.Write([]byte{0})
+		buf = binary.BigEndian.AppendUint32(buf, uint32(len(p))) //nolint:gosec // a message is under 64 KiB
+		buf = append(buf, p...)
 	}
-	return h.Sum(nil)[:size]
+	_, _ = h.Write(buf) // hashes do not fail
+	var sum [sha256.Size]byte
+	h.Sum(sum[:0])
+	s.hashes.Put(h)
+	return append(out, sum[:size]...)
 }
 
 // token names a flow; seal may be nil.
-func token(key []byte, id transport.ID, seal []byte) string {
+func (s *signer) token(id transport.ID, seal []byte) string {
 	raw, _ := id.AppendBinary(make([]byte, 0, 80)) // it has no error
-	raw = append(raw, mac(key, macSize, "flow", string(raw))...)
+	raw = s.mac(raw, macSize, "flow", string(raw))
 	return base64.RawURLEncoding.EncodeToString(append(raw, seal...))
 }
 
 // open reads a token and checks its MAC. seal is what follows.
-func open(key []byte, user string) (id transport.ID, seal []byte, err error) {
+func (s *signer) open(user string) (id transport.ID, seal []byte, err error) {
 	raw, err := base64.RawURLEncoding.DecodeString(user)
 	if err != nil {
 		return transport.ID{}, nil, errToken
 	}
-	for _, size := range [...]int{0, sealSize} {
-		end := len(raw) - macSize - size
-		if end <= 0 || !hmac.Equal(raw[end:end+macSize], mac(key, macSize, "flow", string(raw[:end]))) {
-			continue
-		}
-		id, err = transport.ParseID(raw[:end])
-		return id, raw[end+macSize:], err
+	end := idSize(raw)
+	seal = raw[min(end+macSize, len(raw)):]
+	if end == 0 || len(raw) < end+macSize || (len(seal) != 0 && len(seal) != sealSize) {
+		return transport.ID{}, nil, errToken
 	}
-	return transport.ID{}, nil, errToken
+	if !hmac.Equal(raw[end:end+macSize], s.mac(make([]byte, 0, macSize), macSize, "flow", string(raw[:end]))) {
+		return transport.ID{}, nil, errToken
+	}
+	id, err = transport.ParseID(raw[:end])
+	return id, seal, err
+}
+
+// idSize finds the end of the identity (see transport.ID.AppendBinary): a byte, two addresses with their lengths and
+// ports, eight bytes. 0 means that it does not end.
+func idSize(raw []byte) int {
+	at := 1
+	for range 2 {
+		if at >= len(raw) {
+			return 0
+		}
+		at += 1 + int(raw[at]) + 2
+	}
+	return at + 8
 }
 
 // sealRoutes computes the seal of a route set behind the edge's own two entries, first hop first.
-func sealRoutes(key []byte, id transport.ID, callID string, routes []string) []byte {
+func (s *signer) sealRoutes(id transport.ID, callID string, routes []string) []byte {
 	raw, _ := id.AppendBinary(make([]byte, 0, 80))
-	parts := make([]string, 0, len(routes)+3)
+	parts := make([]string, 0, 16)
 	parts = append(parts, "route", string(raw), callID)
 	for _, r := range routes {
 		parts = append(parts, bareRoute(r))
 	}
-	return mac(key, sealSize, parts...)
+	return s.mac(nil, sealSize, parts...)
 }
 
 // bareRoute is a Route value without what a phone may legitimately change: display name, header parameters.
@@ -71,5 +103,5 @@ func bareRoute(value string) string {
 	if err != nil {
 		return value
 	}
-	return strings.ToLower(a.URI)
+	return a.URI
 }
