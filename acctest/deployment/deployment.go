@@ -142,6 +142,7 @@ func (d *Deployment) readOutputs(ctx context.Context) error {
 	if err := json.Unmarshal([]byte(text), &outputs); err != nil {
 		return fmt.Errorf("reading outputs: %w", err)
 	}
+	d.Nodes, d.Secrets, d.Proxies = nil, nil, nil // a map would keep what is gone
 	for name, target := range map[string]any{
 		"home_domain": &d.Domain, "sip_proxies": &d.Proxies, "portal_url": &d.Portal, "name_server": &d.NameServer, "nodes": &d.Nodes, "secrets": &d.Secrets,
 	} {

@@ -60,17 +60,14 @@ func TestDriftIsSeenAndHealed(t *testing.T) {
 	})
 }
 
-// heal applies, looks that nothing was lost, and that nothing is left to do.
+// heal applies and looks that nothing is left to do. The plan reads subscribers, numbers and shared configuration back
+// from the deployment: one that was lost would be planned again.
 func heal(t *testing.T, d *deployment.Deployment) {
 	t.Helper()
 	if err := d.Apply(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
-	emptyPlan(t, d) // it reads subscribers, numbers and shared configuration back
-	out, err := d.Terraform(t.Context(), "plan", append(variables(d), "-refresh-only", "-detailed-exitcode")...)
-	if err != nil {
-		t.Errorf("something was lost: %v\n%s", err, out)
-	}
+	emptyPlan(t, d)
 }
 
 func killAll(t *testing.T, folder string) {

@@ -1,6 +1,6 @@
 output "sip_proxy" {
   description = "Where phones send SIP, UDP or TCP."
-  value       = try(clearwater_tier.edge.endpoints[0], null)
+  value       = try(clearwater_tier.edge.endpoints[0], "")
 }
 
 output "sip_proxies" {
@@ -10,7 +10,7 @@ output "sip_proxies" {
 
 output "portal_url" {
   description = "The portal's page and HTTP API."
-  value       = try(clearwater_tier.portal.endpoints[0], null)
+  value       = try(clearwater_tier.portal.endpoints[0], "")
 }
 
 output "home_domain" {
