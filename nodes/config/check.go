@@ -2,9 +2,9 @@ package config
 
 import (
 	"errors"
+	"maps"
 	"net"
 	"net/netip"
-	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -15,6 +15,7 @@ var errValue = errors.New("value refused")
 
 var (
 	hostPattern  = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*\.?$`)
+	diskLimit    = regexp.MustCompile(`^[0-9]+([kKmMgG][bB]?|%)?$`)
 	labelPattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 )
 
@@ -36,6 +37,12 @@ var checks = map[string]checker{ //nolint:gochecknoglobals // a table
 	"role":        {"one of store, diameter, xdms, router, edge, portal", func(v string) bool { return Role(v).Known() }},
 	"engine":      {"embedded or cassandra", oneOf("embedded", "cassandra")},
 	"rrlevel":     {"pcscf, or pcscf,icscf, or pcscf,icscf,as", oneOf("pcscf", "pcscf,icscf", "pcscf,icscf,as")},
+	"domain":      {"a DNS name", func(v string) bool { return isHost(v) && !isIP(v) }},
+	"url":         {"an http or https URL", func(v string) bool { return strings.HasPrefix(v, "http://") || strings.HasPrefix(v, "https://") }},
+	"disklimit":   {"a number of bytes with k, m or g if wanted, or a percentage", diskLimit.MatchString},
+	"impistore":   {"impi or av-impi", oneOf("impi", "av-impi")},
+	"nonregister": {"if_proxy_authorization_present or initial_req_from_reg_digest_endpoint", oneOf("if_proxy_authorization_present", "initial_req_from_reg_digest_endpoint")},
+	"snmptypes":   {"rfc3877 or enterprise", oneOf("rfc3877", "enterprise")},
 	"drainanswer": {"305 or 503", oneOf("305", "503")},
 	"sipuri":      {"a SIP URI (sip:host or sip:host:port)", func(v string) bool { return strings.HasPrefix(v, "sip:") && len(v) > 4 }},
 }
@@ -75,23 +82,14 @@ func isAddrPort(v string) bool {
 	return err == nil || isIP(v)
 }
 
-// accepted lists options of the manual that are read and have no effect here, with the reason.
-func accepted(name string) (reason string, ok bool) {
-	reason, ok = map[string]string{
-		"astaire_cpu_limit_percentage": "accepted, no effect: there is no memcached to resynchronise",
-		"num_worker_threads":           "accepted, no effect: work is scheduled over all cores",
-		"num_http_threads":             "accepted, no effect: work is scheduled over all cores",
-		"num_http_worker_threads":      "accepted, no effect: work is scheduled over all cores",
-		"sprout_worker_threads":        "accepted, no effect: work is scheduled over all cores",
-		"homestead_cache_threads":      "accepted, no effect: work is scheduled over all cores",
-	}[name]
-	return reason, ok
-}
-
-// nearest finds the known name with the smallest edit distance.
-func nearest(name string, known map[string]reflect.StructField) string {
+// nearest finds the name, of options with or without effect, with the smallest edit distance.
+func nearest(name string, known map[string]spec) string {
 	best, bestDistance := "", 1<<30
-	for candidate := range known {
+	candidates := slices.Collect(maps.Keys(known))
+	for _, s := range legacyOptions() {
+		candidates = append(candidates, s.name)
+	}
+	for _, candidate := range candidates {
 		if d := distance(name, candidate); d < bestDistance || (d == bestDistance && candidate < best) {
 			best, bestDistance = candidate, d
 		}

@@ -46,13 +46,17 @@ func Parse(files ...File) (*Options, []Warning, error) {
 	o := Defaults()
 	var warnings []Warning
 	var problems []error
-	seen := map[string]bool{}
+	seen := map[string]place{}
+	dir := ""
 	for _, f := range files {
+		if f.Name == LocalFile {
+			dir = filepath.Dir(f.Path)
+		}
 		w, p := o.apply(f, seen)
 		warnings = append(warnings, w...)
 		problems = append(problems, p...)
 	}
-	problems = append(problems, o.complete(seen)...)
+	problems = append(problems, o.complete(seen, dir)...)
 	if len(problems) > 0 {
 		return nil, warnings, errors.Join(problems...)
 	}

@@ -13,9 +13,6 @@ type Options struct {
 	NodeIndex         int    `option:"node_idx" scope:"local" default:"1" min:"1" max:"9999"`
 	ManagementLocalIP string `option:"management_local_ip" scope:"local" check:"ip"`
 	SCSCFNodeURI      string `option:"scscf_node_uri" scope:"local" check:"sipuri"`
-	EtcdCluster       string `option:"etcd_cluster" scope:"local"`
-	EtcdProxy         string `option:"etcd_proxy" scope:"local"`
-	EtcdClusterKey    string `option:"etcd_cluster_key" scope:"local"`
 	// Ours: what a node needs to find its deployment.
 	Role          Role   `option:"node_role" scope:"local" check:"role" required:"true"`
 	DeploymentID  string `option:"deployment_id" scope:"local" required:"true"`
@@ -30,17 +27,15 @@ type Options struct {
 	PortalHTTPS   int    `option:"portal_https_port" scope:"local" default:"443" min:"1" max:"65535"`
 
 	// The deployment.
-	HomeDomain            string        `option:"home_domain" scope:"shared" check:"host" required:"true"`
+	HomeDomain            string        `option:"home_domain" scope:"shared" check:"host"`
 	AdditionalHomeDomains []string      `option:"additional_home_domains" scope:"shared" check:"hosts"`
 	RouterHostname        string        `option:"sprout_hostname" scope:"shared" check:"host"`
 	HSSHostname           string        `option:"hs_hostname" scope:"shared" check:"hostport"`
 	ProvisioningPort      int           `option:"homestead_provisioning_port" scope:"shared" default:"8889" min:"1" max:"65535"`
 	HSSProvisioning       string        `option:"hs_provisioning_hostname" scope:"shared" check:"hostport"`
-	RalfHostname          string        `option:"ralf_hostname" scope:"shared" check:"hostport"`
 	XDMSHostname          string        `option:"xdms_hostname" scope:"shared" check:"hostport"`
 	PortalHostname        string        `option:"ellis_hostname" scope:"shared" check:"host"`
 	StoreHostname         string        `option:"cassandra_hostname" scope:"shared" check:"host"`
-	TimersHostname        string        `option:"chronos_hostname" scope:"shared" check:"hostport"`
 	RouterCallback        string        `option:"sprout_chronos_callback_uri" scope:"shared" check:"hostport"`
 	CDFIdentity           string        `option:"cdf_identity" scope:"shared"`
 	SignupKey             string        `option:"signup_key" scope:"shared"`
@@ -56,16 +51,12 @@ type Options struct {
 	ReRegistration        time.Duration `option:"hss_reregistration_time" scope:"shared" default:"1800" unit:"s" min:"0" max:"2147483"`
 	NonceCount            bool          `option:"nonce_count_supported" scope:"shared" default:"N"`
 	DisableTCPSwitch      bool          `option:"disable_tcp_switch" scope:"shared" default:"N"`
-	EnforceUserPhone      bool          `option:"enforce_user_phone" scope:"shared" default:"N"`
-	EnforceGlobalOnly     bool          `option:"enforce_global_only_lookups" scope:"shared" default:"N"`
-	DefaultSessionExpires time.Duration `option:"default_session_expires" scope:"shared" default:"600" unit:"s" min:"90" max:"2147483"`
-	MaxSessionExpires     time.Duration `option:"max_session_expires" scope:"shared" default:"600" unit:"s" min:"90" max:"2147483"`
 	SIPBlacklist          time.Duration `option:"sip_blacklist_duration" scope:"shared" default:"30" unit:"s" min:"0" max:"86400"`
 	HTTPBlacklist         time.Duration `option:"http_blacklist_duration" scope:"shared" default:"30" unit:"s" min:"0" max:"86400"`
 	SIPTCPConnect         time.Duration `option:"sip_tcp_connect_timeout" scope:"shared" default:"2000" unit:"ms" min:"1" max:"60000"`
 	SIPTCPSend            time.Duration `option:"sip_tcp_send_timeout" scope:"shared" default:"2000" unit:"ms" min:"1" max:"60000"`
 	DiameterTimeout       time.Duration `option:"diameter_timeout_ms" scope:"shared" default:"200" unit:"ms" min:"1" max:"60000"`
-	HSSTimeout            time.Duration `option:"sprout_homestead_timeout_ms" scope:"shared" unit:"ms" min:"1" max:"60000"`
+	HSSTimeout            time.Duration `option:"sprout_homestead_timeout_ms" scope:"shared" unit:"ms" min:"1" max:"121000"`
 	EdgeDrainAnswer       string        `option:"edge_drain_answer" scope:"shared" default:"305" check:"drainanswer"`
 	// Secrets that the provider generates; every node that needs them reads them from shared configuration.
 	NonceKey string `option:"nonce_key" scope:"shared"`
