@@ -11,6 +11,7 @@ export TF_CLI_CONFIG_FILE TF_IN_AUTOMATION=1 CHECKPOINT_DISABLE=1
 export TF_DATA_DIR=$PWD/.state/terraform/$env/data
 export TF_VAR_name=$env TF_VAR_root=$PWD/.state/deployments TF_VAR_image=$PWD/bin/images.json
 unset TF_WORKSPACE TF_CLI_ARGS
+[ -t 1 ] || export TF_CLI_ARGS=-no-color
 terraform=$(scripts/find-terraform.sh)
 folder=.state/terraform/$env
 mkdir -p "$folder"
