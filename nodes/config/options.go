@@ -4,7 +4,7 @@ import "time"
 
 // Options is everything one node runs with. Tags: `option` the public name, `scope` the file it belongs to,
 // `default` as the manual states it, `min`/`max` for numbers, `check` a named check of check.go, `unit` of a
-// duration (s or ms), `required` for what has no default.
+// duration (s or ms), `required` for what has no default, `why` the reason if it has no effect.
 type Options struct {
 	// This node.
 	LocalIP           string `option:"local_ip" scope:"local" check:"ip" required:"true"`
@@ -47,8 +47,8 @@ type Options struct {
 	EdgeAliasList         []string      `option:"bono_alias_list" scope:"shared" check:"hosts"`
 	RecordRouteLevel      string        `option:"sprout_rr_level" scope:"shared" default:"pcscf" check:"rrlevel"`
 	RegMaxExpires         time.Duration `option:"reg_max_expires" scope:"shared" default:"300" unit:"s" min:"1" max:"2147483"`
-	SubMaxExpires         time.Duration `option:"sub_max_expires" scope:"shared" unit:"s" min:"1" max:"2147483"`
-	ReRegistration        time.Duration `option:"hss_reregistration_time" scope:"shared" default:"1800" unit:"s" min:"0" max:"2147483"`
+	SubMaxExpires         time.Duration `option:"sub_max_expires" scope:"shared" unit:"s" min:"1" max:"2147483" why:"not supported yet: registration state cannot be subscribed to"`
+	ReRegistration        time.Duration `option:"hss_reregistration_time" scope:"shared" default:"1800" unit:"s" min:"0" max:"2147483" why:"accepted, no effect: the own subscriber master needs no repeated assignment"`
 	NonceCount            bool          `option:"nonce_count_supported" scope:"shared" default:"N"`
 	DisableTCPSwitch      bool          `option:"disable_tcp_switch" scope:"shared" default:"N"`
 	SIPBlacklist          time.Duration `option:"sip_blacklist_duration" scope:"shared" default:"30" unit:"s" min:"0" max:"86400"`

@@ -62,7 +62,7 @@ func (o *Options) apply(f File, seen map[string]place) (warnings []Warning, prob
 		}
 		w, p := o.set(s, f, value, i+1)
 		warnings, problems = append(warnings, w...), append(problems, p...)
-		if value != "" && p == nil && s.why == "" {
+		if value != "" && p == nil {
 			seen[name] = place{f.Path, value, i + 1}
 		}
 	}
@@ -81,11 +81,13 @@ func (o *Options) set(s spec, f File, value string, line int) (warnings []Warnin
 	if err != nil {
 		return nil, []error{Problem{File: f.Path, Line: line, Option: s.name, Value: value, Allowed: allowed}}
 	}
-	if s.why != "" {
-		return []Warning{{f.Path, s.name, s.why, line}}, nil
+	if s.index != nil {
+		s.assign(o, v)
 	}
-	s.assign(o, v)
-	return nil, nil
+	if s.why != "" {
+		warnings = []Warning{{f.Path, s.name, s.why, line}}
+	}
+	return warnings, nil
 }
 
 // assignment splits a shell-like line: name=value, quotes around the value, # comments. It runs no shell: what a

@@ -50,7 +50,7 @@ func specs() []spec {
 	for i := range t.NumField() {
 		f := t.Field(i)
 		s := spec{name: f.Tag.Get("option"), scope: f.Tag.Get("scope"), check: f.Tag.Get("check"), def: f.Tag.Get("default"),
-			required: f.Tag.Get("required") == "true", index: f.Index}
+			required: f.Tag.Get("required") == "true", why: f.Tag.Get("why"), index: f.Index}
 		s.min, _ = strconv.ParseInt(f.Tag.Get("min"), 10, 64) // a test reads every tag
 		s.max, _ = strconv.ParseInt(f.Tag.Get("max"), 10, 64)
 		s.kind = kindOf(f)
@@ -217,7 +217,7 @@ func quote(value string) string {
 func Names(scope string) []string {
 	var out []string
 	for _, s := range specs() {
-		if s.scope == scope || s.scope == scopeAny {
+		if (s.scope == scope || s.scope == scopeAny) && s.why == "" {
 			out = append(out, s.name)
 		}
 	}
