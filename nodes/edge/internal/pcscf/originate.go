@@ -69,9 +69,9 @@ func preferred(m *sip.Message) (uris []sip.URI, why string) {
 func (h *handler) identify(r *proxy.Request, wanted []sip.URI) (u *user, identity []string, status int, why string) {
 	now, id := h.edge.deps.Now(), r.Flow.ID()
 	if len(wanted) > 0 {
-		first, name, known := h.edge.users.find(id, now, wanted[0].Canonical())
+		first, name := h.edge.users.any(id, now, wanted[0].Canonical())
 		if name == "" {
-			if !known {
+			if first == nil {
 				return nil, nil, 403, "no registration on this flow"
 			}
 			return nil, nil, 403, "P-Preferred-Identity is not registered on this flow"
@@ -90,8 +90,7 @@ func (h *handler) identify(r *proxy.Request, wanted []sip.URI) (u *user, identit
 	if u, err := sip.AddressURI(r.Msg.Get(sip.From)); err == nil {
 		from = u.Canonical()
 	}
-	u, _, known := h.edge.users.find(id, now, from)
-	if !known {
+	if u, _ = h.edge.users.any(id, now, from); u == nil {
 		return nil, nil, 403, "no registration on this flow"
 	}
 	return u, []string{u.identities[0]}, 0, ""
@@ -141,8 +140,8 @@ func (h *handler) within(r *proxy.Request) proxy.Decision {
 	if u, err := sip.AddressURI(m.Get(sip.From)); err == nil {
 		from = u.Canonical()
 	}
-	u, name, known := h.edge.users.find(r.Flow.ID(), h.edge.deps.Now(), from)
-	if id != r.Flow.ID() && !known {
+	u, name := h.edge.users.any(r.Flow.ID(), h.edge.deps.Now(), from)
+	if id != r.Flow.ID() && u == nil {
 		return h.forbid(r, "the dialog belongs to another flow")
 	}
 	if len(rest) == 0 {
@@ -159,7 +158,7 @@ func (h *handler) within(r *proxy.Request) proxy.Decision {
 		for _, v := range asserted {
 			m.Add(sip.PAssertedIdentity, v)
 		}
-	case known && m.Method != sip.ACK:
+	case u != nil && m.Method != sip.ACK:
 		if name == "" {
 			name = u.identities[0]
 		}

@@ -118,10 +118,8 @@ func (h *handler) markAuthorization(m *sip.Message, reg *registering) {
 		if hasResponse {
 			mark = "ip-assoc-pending"
 		}
-		if u, _, _ := h.edge.users.find(reg.flow.ID(), h.edge.deps.Now(), reg.identity); u != nil {
-			if _, same := u.asserts(reg.identity); same {
-				mark = "ip-assoc-yes"
-			}
+		if u, _ := h.edge.users.with(reg.flow.ID(), h.edge.deps.Now(), reg.identity); u != nil {
+			mark = "ip-assoc-yes"
 		}
 		if mark != "" {
 			kept = append(kept, param{"integrity-protected", `"` + mark + `"`})

@@ -84,7 +84,7 @@ func (h *handler) fromPhone(r *proxy.Reply) {
 
 // answering is the called identity if it is registered on the flow, else the flow's default one.
 func (h *handler) answering() string {
-	u, name, _ := h.edge.users.find(h.toPhone.ID(), h.edge.deps.Now(), canonical(h.called))
+	u, name := h.edge.users.any(h.toPhone.ID(), h.edge.deps.Now(), canonical(h.called))
 	switch {
 	case u == nil:
 		return ""
