@@ -18,7 +18,7 @@ func (w Warning) String() string {
 }
 
 // Problem is a value that is refused, or with Line 0 one that is missing.
-type Problem struct {
+type Problem struct { //nolint:errname // what an operator has; the name is used by the tools
 	File, Option, Value, Allowed string
 	Line                         int
 }

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -150,8 +151,7 @@ func (r *node) Run(ctx context.Context) error {
 	err := group.Wait()
 	r.leave()
 	stopStore()
-	<-stopped
-	return err //nolint:wrapcheck // each says what it is
+	return errors.Join(err, <-stopped)
 }
 
 // Drain tells routers to go elsewhere and closes the HTTP ports; it returns when every call is answered.

@@ -159,7 +159,7 @@ func TestSignTakesNothingFromTheRequest(t *testing.T) {
 	if got := SubjectOf(certs[0]); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
-	if life := certs[0].NotAfter.Sub(time.Now()); life > NodeLifetime || life < NodeLifetime-time.Minute {
+	if life := time.Until(certs[0].NotAfter); life > NodeLifetime || life < NodeLifetime-time.Minute {
 		t.Errorf("lifetime %v", life)
 	}
 	for name, bad := range map[string]struct {

@@ -177,7 +177,7 @@ func (s *Server) serveConn(base context.Context, nc net.Conn, set *connSet) {
 	_ = nc.Close()
 	c.out.close(net.ErrClosed)
 	wg.Wait()
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
+	if !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
 		s.log.Info("connection of a caller ended", "peer", peer.Name, "remote", nc.RemoteAddr().String(), "error", err)
 	}
 }
@@ -202,7 +202,7 @@ func (s *Server) handshake(nc net.Conn) (Peer, net.Conn, error) {
 	return peer, tc, nil
 }
 
-// read hands requests to workers until the connection ends.
+// read hands requests to workers until the connection ends, and says why it did.
 func (c *serverConn) read(ctx context.Context, wg *sync.WaitGroup) error {
 	r := bufio.NewReaderSize(c.nc, readBuffer)
 	for {

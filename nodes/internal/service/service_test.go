@@ -33,12 +33,11 @@ func TestMain(m *testing.M) {
 
 // echo is a tiny role: it holds each connection until the client closes it.
 type echo struct {
-	ln       net.Listener
-	log      *slog.Logger
-	mu       sync.Mutex
-	held     int64
-	draining bool
-	changed  chan struct{}
+	ln      net.Listener
+	log     *slog.Logger
+	mu      sync.Mutex
+	held    int64
+	changed chan struct{}
 }
 
 func startEcho(_ context.Context, n *Node) (Running, error) {
@@ -306,7 +305,7 @@ func TestCheckConfig(t *testing.T) {
 		"no ca": {func(dir string) { _ = os.Remove(filepath.Join(dir, "ca.pem")) }, 1, []string{"ca_certificate_file", "ca.pem"}},
 		"bad values": {func(dir string) {
 			write(t, filepath.Join(dir, "shared_config"), "home_domain=example.com\nreg_max_expires=soon\n\nmax_session_expires=20\n")
-			write(t, filepath.Join(dir, "user_settings"), "log_levle=3\n")
+			write(t, filepath.Join(dir, "user_settings"), "log_leve=3\n")
 		}, 1, []string{"shared_config:2: option reg_max_expires", `"soon"`, "shared_config:4: option max_session_expires", "90", "user_settings:1", "log_level"}},
 	} {
 		t.Run(name, func(t *testing.T) {
