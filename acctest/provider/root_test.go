@@ -45,7 +45,7 @@ func newRoot(t *testing.T, ordinaryUser bool) *root {
 // private copies what the ordinary user needs to a place that it can reach.
 func (r *root) private(t *testing.T) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "clearwater-user")
+	dir, err := os.MkdirTemp("", "clearwater-user") //nolint:usetesting // the other user cannot reach the test's own folder
 	if err != nil {
 		t.Fatal(err)
 	}
