@@ -6,7 +6,7 @@ import (
 )
 
 // sweepTime is how often lapsed registrations and calls are forgotten.
-const sweepTime = time.Second
+const sweepTime = 3 * time.Second
 
 // Run forgets what has lapsed until ctx ends.
 func (e *Edge) Run(ctx context.Context) error {

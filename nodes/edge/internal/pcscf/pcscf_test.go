@@ -162,7 +162,7 @@ func TestRegisterGoesUpWithPathAndComesBackClean(t *testing.T) {
 		if ok.Count(sip.Via) != 1 || w.edge.Registrations() != 1 {
 			t.Errorf("%d Via, %d registrations", ok.Count(sip.Via), w.edge.Registrations())
 		}
-		<-time.After(302 * time.Second)
+		<-time.After(304 * time.Second)
 		synctest.Wait()
 		if n := w.edge.Registrations(); n != 0 {
 			t.Errorf("%d registrations after their time", n)

@@ -191,18 +191,30 @@ func (h *handler) bindContacts(m *sip.Message) {
 
 // user makes what the edge remembers of a 200.
 func (reg *registering) user(m *sip.Message) *user {
-	u := &user{service: m.All(sip.ServiceRoute)}
-	for _, v := range m.All(sip.PAssociatedURI) {
+	associated := m.All(sip.PAssociatedURI)
+	u := &user{service: m.All(sip.ServiceRoute), identities: make([]string, 0, max(1, len(associated))), canonical: make([]string, 0, max(1, len(associated)))}
+	for _, v := range associated {
 		if a, err := sip.ParseAddress(v); err == nil {
 			if c := canonical(a.URI); c != "" {
-				u.identities, u.canonical = append(u.identities, a.URI), append(u.canonical, c)
+				u.add(a.URI, c)
 			}
 		}
 	}
 	if len(u.identities) == 0 {
-		u.identities, u.canonical = []string{reg.to}, []string{reg.identity}
+		u.add(reg.to, reg.identity)
 	}
 	return u
+}
+
+// add copies an identity, so that it does not keep the message alive.
+func (u *user) add(identity, canonical string) {
+	identity = strings.Clone(identity)
+	if canonical == identity {
+		canonical = identity
+	} else {
+		canonical = strings.Clone(canonical)
+	}
+	u.identities, u.canonical = append(u.identities, identity), append(u.canonical, canonical)
 }
 
 // contactKey is what makes two Contacts the same binding: instance and reg-id (RFC 5626 6), else the URI.
@@ -213,7 +225,7 @@ func contactKey(a sip.Address) string {
 	}
 	u, err := sip.ParseURI(a.URI)
 	if err != nil {
-		return a.URI
+		return strings.Clone(a.URI)
 	}
 	return u.Scheme + ":" + u.User + "@" + strings.ToLower(u.Host) + ":" + strconv.Itoa(u.Port)
 }

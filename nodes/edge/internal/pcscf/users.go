@@ -1,6 +1,7 @@
 package pcscf
 
 import (
+	"strings"
 	"sync"
 	"time"
 
@@ -8,23 +9,43 @@ import (
 	"github.com/clearwater-ims/clearwater/nodes/internal/transport"
 )
 
-// user is one registration as the edge remembers it: an implicit registration set, bound to a flow. A change makes a
-// new value, so who has found one may go on reading it.
+// user is one registration as the edge remembers it: an implicit registration set, bound to a flow. There may be a
+// hundred thousand, so it is small and holds on to no message. A change makes a new value, so who has found one may go
+// on reading it.
 type user struct {
 	identities []string // as P-Associated-URI lists them, URIs only; the first is the default
 	canonical  []string
 	service    []string // Service-Route values, first hop first
-	contacts   map[string]time.Time
+	contacts   []contact
 	until      time.Time // the last of contacts
+}
+
+type contact struct {
+	key   string
+	until time.Time
 }
 
 func (u *user) key() string { return u.canonical[0] }
 
-func (u *user) setContacts(contacts map[string]time.Time) {
+// setContact returns contacts with one replaced, or taken away when until is zero.
+func setContact(contacts []contact, key string, until time.Time) []contact {
+	out := make([]contact, 0, len(contacts)+1)
+	for _, c := range contacts {
+		if c.key != key {
+			out = append(out, c)
+		}
+	}
+	if !until.IsZero() {
+		out = append(out, contact{key, until})
+	}
+	return out
+}
+
+func (u *user) setContacts(contacts []contact) {
 	u.contacts, u.until = contacts, time.Time{}
-	for _, at := range contacts {
-		if at.After(u.until) {
-			u.until = at
+	for _, c := range contacts {
+		if c.until.After(u.until) {
+			u.until = c.until
 		}
 	}
 }
@@ -39,26 +60,71 @@ func (u *user) asserts(canonical string) (string, bool) {
 	return "", false
 }
 
-// population is who is registered on one flow. Several users may share a flow (a gateway, a PBX), thousands even.
+// population is who is registered on one flow: most often one user, but a gateway has thousands.
 type population struct {
-	users      map[string]*user // by canonical default identity
-	byIdentity map[string]*user // by every canonical identity
 	first      *user            // who stands for the flow when nothing says which user it is
+	users      map[string]*user // by canonical default identity; nil while first is the only one
+	byIdentity map[string]*user // by every canonical identity; likewise
+}
+
+func (p *population) size() int {
+	switch {
+	case p.users != nil:
+		return len(p.users)
+	case p.first != nil:
+		return 1
+	}
+	return 0
+}
+
+// registered returns the user with a default identity, holder the one with any identity.
+func (p *population) registered(key string) *user {
+	switch {
+	case p.users != nil:
+		return p.users[key]
+	case p.first != nil && p.first.key() == key:
+		return p.first
+	}
+	return nil
+}
+
+func (p *population) holder(identity string) *user {
+	if p.users != nil {
+		return p.byIdentity[identity]
+	}
+	if p.first != nil {
+		if _, ok := p.first.asserts(identity); ok {
+			return p.first
+		}
+	}
+	return nil
 }
 
 func (p *population) put(u *user) {
-	p.take(u.key())
-	p.users[u.key()] = u
-	for _, c := range u.canonical {
-		p.byIdentity[c] = u
+	if p.users == nil && (p.first == nil || p.first.key() == u.key()) {
+		p.first = u
+		return
 	}
+	if p.users == nil {
+		p.users, p.byIdentity = map[string]*user{}, map[string]*user{}
+		p.index(p.first)
+	}
+	p.take(u.key())
+	p.index(u)
 	if p.first == nil {
 		p.first = u
 	}
 }
 
+func (p *population) index(u *user) {
+	p.users[u.key()] = u
+	for _, c := range u.canonical {
+		p.byIdentity[c] = u
+	}
+}
+
 func (p *population) take(key string) {
-	old := p.users[key]
+	old := p.registered(key)
 	if old == nil {
 		return
 	}
@@ -77,34 +143,45 @@ func (p *population) take(key string) {
 	}
 }
 
+// each calls f for every user.
+func (p *population) each(f func(*user)) {
+	if p.users == nil {
+		f(p.first)
+		return
+	}
+	for _, u := range p.users {
+		f(u)
+	}
+}
+
 // users knows who is registered on each flow.
 type users struct {
 	mu     sync.RWMutex
 	byFlow map[transport.ID]*population
 	count  int64
+	routes map[string][]string // Service-Routes, which are nearly the same for everybody
 }
 
-func (us *users) init() { us.byFlow = map[transport.ID]*population{} }
+func (us *users) init() {
+	us.byFlow, us.routes = map[transport.ID]*population{}, map[string][]string{}
+}
 
 // bind stores or refreshes a registration. watch is called when the flow is new here.
-func (us *users) bind(id transport.ID, u *user, contact string, until time.Time, watch func()) {
+func (us *users) bind(id transport.ID, u *user, key string, until time.Time, watch func()) {
 	us.mu.Lock()
 	p, known := us.byFlow[id]
 	if !known {
-		p = &population{users: map[string]*user{}, byIdentity: map[string]*user{}}
+		p = &population{}
 		us.byFlow[id] = p
 	}
-	contacts := map[string]time.Time{contact: until}
-	if old := p.users[u.key()]; old != nil {
-		for c, at := range old.contacts {
-			if c != contact {
-				contacts[c] = at
-			}
-		}
+	var contacts []contact
+	if old := p.registered(u.key()); old != nil {
+		contacts = old.contacts
 	} else {
 		us.count++
 	}
-	u.setContacts(contacts)
+	u.setContacts(setContact(contacts, key, until))
+	u.service = us.shared(u.service)
 	p.put(u)
 	us.mu.Unlock()
 	if !known {
@@ -112,22 +189,34 @@ func (us *users) bind(id transport.ID, u *user, contact string, until time.Time,
 	}
 }
 
+// shared returns one copy of a Service-Route for all who have it. The lock is held.
+func (us *users) shared(routes []string) []string {
+	const enough = 1000 // an S-CSCF that gives everybody another one gets no sharing
+	key := strings.Join(routes, ",")
+	if known, ok := us.routes[key]; ok {
+		return known
+	}
+	own := make([]string, len(routes))
+	for i, r := range routes {
+		own[i] = strings.Clone(r)
+	}
+	if len(us.routes) < enough {
+		us.routes[key] = own
+	}
+	return own
+}
+
 // unbind takes one contact of a user away, and the user with the last one. contact "" means all.
 func (us *users) unbind(id transport.ID, identity, contact string) {
 	us.mu.Lock()
 	defer us.mu.Unlock()
 	p := us.byFlow[id]
-	if p == nil || p.byIdentity[identity] == nil {
+	if p == nil || p.holder(identity) == nil {
 		return
 	}
-	changed := *p.byIdentity[identity]
-	left := map[string]time.Time{}
-	for c, at := range changed.contacts {
-		if c != contact && contact != "" {
-			left[c] = at
-		}
-	}
-	if len(left) == 0 {
+	changed := *p.holder(identity)
+	left := setContact(changed.contacts, contact, time.Time{})
+	if len(left) == 0 || contact == "" {
 		us.remove(id, p, changed.key())
 		return
 	}
@@ -139,7 +228,7 @@ func (us *users) unbind(id transport.ID, identity, contact string) {
 func (us *users) remove(id transport.ID, p *population, key string) {
 	p.take(key)
 	us.count--
-	if len(p.users) == 0 {
+	if p.size() == 0 {
 		delete(us.byFlow, id)
 	}
 }
@@ -149,7 +238,7 @@ func (us *users) drop(id transport.ID) {
 	us.mu.Lock()
 	defer us.mu.Unlock()
 	if p := us.byFlow[id]; p != nil {
-		us.count -= int64(len(p.users))
+		us.count -= int64(p.size())
 		delete(us.byFlow, id)
 	}
 }
@@ -159,11 +248,11 @@ func (us *users) sweep(now time.Time) {
 	us.mu.Lock()
 	defer us.mu.Unlock()
 	for id, p := range us.byFlow {
-		for key, u := range p.users {
+		p.each(func(u *user) {
 			if !now.Before(u.until) {
-				us.remove(id, p, key)
+				us.remove(id, p, u.key())
 			}
-		}
+		})
 	}
 }
 
@@ -175,7 +264,7 @@ func (us *users) with(id transport.ID, now time.Time, identity string) (u *user,
 	if p == nil {
 		return nil, ""
 	}
-	if u = p.byIdentity[identity]; u == nil || !now.Before(u.until) {
+	if u = p.holder(identity); u == nil || !now.Before(u.until) {
 		return nil, ""
 	}
 	name, _ = u.asserts(identity)

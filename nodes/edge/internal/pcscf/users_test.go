@@ -2,6 +2,8 @@ package pcscf
 
 import (
 	"fmt"
+	"net/netip"
+	"runtime"
 	"testing"
 	"time"
 
@@ -89,4 +91,26 @@ func TestUsersAgreeWithAList(t *testing.T) {
 			t.Fatalf("%d held, want %d", us.held(), len(left))
 		}
 	})
+}
+
+// BenchmarkMemoryPerUser reports the heap that one phone on a flow of its own takes.
+func BenchmarkMemoryPerUser(b *testing.B) {
+	const n = 100_000
+	for b.Loop() {
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		var us users
+		us.init()
+		for i := range n {
+			id := transport.ID{Local: someFlow.Local, Remote: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 5060)}
+			u := &user{service: []string{"<sip:scscf.router.ims.test;transport=TCP;lr;orig>"}}
+			u.add(fmt.Sprint("sip:", 6505550000+i, "@ims.test"), fmt.Sprint("sip:", 6505550000+i, "@ims.test"))
+			us.bind(id, u, fmt.Sprint("sip:", 6505550000+i, "@10.0.0.1:5060"), time.Unix(1e9, 0), func() {})
+		}
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/n, "B/user")
+		runtime.KeepAlive(&us)
+	}
 }
