@@ -24,7 +24,7 @@ unpack() { # tool: download its packages with what they depend on, and unpack th
   [ -n "$binary" ] || fail "$tool is missing" "$tool" "its package does not hold it"
   local libraries
   libraries=$(find "$root" -name '*.so*' -printf '%h\n' 2>/dev/null | sort -u | paste -sd:)
-  printf '#!/bin/sh\nLD_LIBRARY_PATH="%s${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" exec "%s" "$@"\n' "$libraries" "$binary" >"$wrappers/$tool"
+  printf '#!/bin/sh\nLD_LIBRARY_PATH="%s$LD_LIBRARY_PATH" exec "%s" "$@"\n' "${libraries:+$libraries:}" "$binary" >"$wrappers/$tool"
   chmod +x "$wrappers/$tool"
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/clearwater-ims/clearwater/nodes/config"
 )
@@ -11,8 +12,9 @@ import (
 // errUnknown is an option that no node knows.
 var errUnknown = errors.New("unknown option")
 
-// Option checks one option of shared_config or user_settings exactly as a node would.
-func Option(file, name, value string) error {
+// Option checks one option of shared_config or user_settings exactly as a node would. The note is what a node would warn
+// of and accept all the same: an option of the manual that has no effect here.
+func Option(file, name, value string) (note string, err error) {
 	scope := map[string]string{config.SharedFile: "shared", config.UserFile: "user"}[file]
 	known := config.Names(scope)
 	o := config.Defaults()
@@ -22,16 +24,19 @@ func Option(file, name, value string) error {
 		config.File{Name: file, Path: file, Text: fmt.Sprintf("%s=%q\n", name, value)})
 	var problem config.Problem
 	if errors.As(err, &problem) {
-		return fmt.Errorf("%s = %q: allowed is %s", name, value, problem.Allowed)
+		return "", fmt.Errorf("%s = %q: allowed is %s", name, value, problem.Allowed)
 	}
 	if err != nil {
-		return err
+		return "", err
 	}
-	if !slices.Contains(known, name) {
-		for _, w := range warnings {
-			return fmt.Errorf("%s: %w in %s: %s", name, errUnknown, file, w.Message)
+	for _, w := range warnings {
+		if strings.HasPrefix(w.Message, errUnknown.Error()) {
+			return "", fmt.Errorf("%s in %s: %s", name, file, w.Message)
 		}
-		return fmt.Errorf("%s: %w in %s", name, errUnknown, file)
+		note = w.Message
 	}
-	return nil
+	if note == "" && !slices.Contains(known, name) {
+		return "", fmt.Errorf("%s: %w in %s", name, errUnknown, file)
+	}
+	return note, nil
 }

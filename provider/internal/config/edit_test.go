@@ -59,17 +59,19 @@ func TestOwnedKeysAreKnown(t *testing.T) {
 func TestOptionsAreCheckedAsNodesWould(t *testing.T) {
 	for name, tc := range map[string]struct {
 		file, option, value string
-		ok                  bool
+		ok, noted           bool
 	}{
-		"good":        {nodeconfig.SharedFile, "reg_max_expires", "60", true},
-		"bad value":   {nodeconfig.SharedFile, "reg_max_expires", "soon", false},
-		"unknown":     {nodeconfig.SharedFile, "reg_max_expire", "60", false},
-		"wrong file":  {nodeconfig.SharedFile, "local_ip", "127.0.0.1", false},
-		"user option": {nodeconfig.UserFile, "log_level", "5", true},
-		"not a user":  {nodeconfig.UserFile, "reg_max_expires", "60", false},
+		"good":        {nodeconfig.SharedFile, "reg_max_expires", "60", true, false},
+		"no effect":   {nodeconfig.SharedFile, "num_worker_threads", "4", true, true},
+		"bad value":   {nodeconfig.SharedFile, "reg_max_expires", "soon", false, false},
+		"unknown":     {nodeconfig.SharedFile, "reg_max_expire", "60", false, false},
+		"wrong file":  {nodeconfig.SharedFile, "local_ip", "127.0.0.1", false, false},
+		"user option": {nodeconfig.UserFile, "log_level", "5", true, false},
+		"not a user":  {nodeconfig.UserFile, "reg_max_expires", "60", false, false},
 	} {
-		if err := check.Option(tc.file, tc.option, tc.value); (err == nil) != tc.ok {
-			t.Errorf("%s: %v", name, err)
+		note, err := check.Option(tc.file, tc.option, tc.value)
+		if (err == nil) != tc.ok || (note != "") != tc.noted {
+			t.Errorf("%s: %q, %v", name, note, err)
 		}
 	}
 }

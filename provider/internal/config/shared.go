@@ -46,8 +46,8 @@ type sharedModel struct {
 
 // owned lists the keys that the provider keeps for itself.
 func owned() []string {
-	keys := []string{"home_domain", "sprout_hostname", "hs_hostname", "hs_provisioning_hostname", "ralf_hostname", "xdms_hostname", "ellis_hostname",
-		"cassandra_hostname", "chronos_hostname", "sprout_chronos_callback_uri", "signaling_dns_server", "upstream_hostname"}
+	keys := []string{"home_domain", "sprout_hostname", "hs_hostname", "hs_provisioning_hostname", "xdms_hostname", "ellis_hostname",
+		"cassandra_hostname", "sprout_chronos_callback_uri", "signaling_dns_server", "upstream_hostname"}
 	return append(keys, slices.DeleteFunc(steer.GeneratedKeys(), func(k string) bool { return k == "signup_key" })...)
 }
 
@@ -91,8 +91,10 @@ func (r *Shared) ValidateConfig(ctx context.Context, req resource.ValidateConfig
 		if !ok || text.IsUnknown() {
 			continue
 		}
-		if err := check.Option(nodeconfig.SharedFile, name, text.ValueString()); err != nil {
+		if note, err := check.Option(nodeconfig.SharedFile, name, text.ValueString()); err != nil {
 			resp.Diagnostics.AddAttributeError(at, "Invalid option", err.Error()+".")
+		} else if note != "" {
+			resp.Diagnostics.AddAttributeWarning(at, "Option without effect", name+": "+note+".")
 		}
 	}
 }

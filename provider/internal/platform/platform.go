@@ -82,7 +82,7 @@ type Image struct {
 	SHA256 string // hex; what it must be, and what is observed
 }
 
-// Record is one DNS resource record in master-file form, without its owner name: "SRV 1 1 5060 edge-1.site1.example."
+// Record is one DNS resource record in master-file form, such as an SRV record of value "1 1 5060 edge-1.site1.example.".
 type Record struct {
 	Name  string `json:"name"` // absolute, with the final dot
 	Type  string `json:"type"`

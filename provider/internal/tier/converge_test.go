@@ -200,6 +200,26 @@ func TestDrainThatOutlastsFailsUnlessForced(t *testing.T) {
 	})
 }
 
+func TestSilentNodeNeedsForce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.steps(t, shape(config.Edge, 2, "v1"))
+		b.nodes.broken["edge-2.site1"] = errors.New("connection refused")
+		s := shape(config.Edge, 1, "v1")
+		s.DrainTimeout = time.Hour
+		began := time.Now()
+		err := b.Converge(t.Context(), s)
+		if !errors.Is(err, errDrain) || !strings.Contains(err.Error(), "connection refused") || time.Since(began) > time.Minute {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+		s.Force = true
+		b.steps(t, s)
+		if left := b.names(t, config.Edge); len(left) != 1 {
+			t.Errorf("left: %v", left)
+		}
+	})
+}
+
 func TestNewImageRollsWithOneMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)

@@ -79,37 +79,47 @@ func (r *run) drain(ctx context.Context, nodes []platform.Node) error {
 	return group.Wait()
 }
 
+// silence is how long a node may leave questions unanswered before it counts as unreachable.
+const silence = 30 * time.Second
+
 func (r *run) drainOne(ctx context.Context, n platform.Node) error {
 	began := time.Now()
-	deadline := began.Add(r.shape.DrainTimeout)
-	last, told := "no answer", false
+	deadline, heard, told := began.Add(r.shape.DrainTimeout), began, false
 	for {
-		var status management.Status
-		err := r.Nodes.Drain(ctx, n, time.Until(deadline))
-		if err == nil {
-			if status, err = r.Nodes.Status(ctx, n); err == nil && status.State == management.Drained {
-				r.Progress("%s is drained (%.1f s)", n.Name, time.Since(began).Seconds())
-				return nil
-			}
-		}
-		if last = held(status); err != nil {
+		status, err := r.askDrained(ctx, n, time.Until(deadline))
+		last := held(status)
+		switch {
+		case err != nil:
 			last = err.Error()
+		case status.State == management.Drained:
+			r.Progress("%s is drained (%.1f s)", n.Name, time.Since(began).Seconds())
+			return nil
+		default:
+			heard = time.Now()
 		}
 		if !told {
 			r.Progress("draining %s: %s", n.Name, last)
 			told = true
 		}
-		if time.Now().After(deadline) {
+		if now := time.Now(); now.After(deadline) || now.Sub(heard) > silence {
 			if r.shape.Force {
 				r.Progress("%s is ended although it is not drained: %s", n.Name, last)
 				return nil
 			}
-			return fmt.Errorf("%s after %s: %w: %s. Apply again to go on waiting, or set force_destroy = true", n.Name, r.shape.DrainTimeout, errDrain, last)
+			return fmt.Errorf("%s after %.0f s: %w: %s. Apply again to go on waiting, or set force_destroy = true", n.Name, now.Sub(began).Seconds(), errDrain, last)
 		}
 		if err := sleep(ctx, r.Poll); err != nil {
 			return fmt.Errorf("draining %s (%s): %w", n.Name, last, err)
 		}
 	}
+}
+
+// askDrained orders the drain, which may be repeated, and asks how far it is.
+func (r *run) askDrained(ctx context.Context, n platform.Node, left time.Duration) (management.Status, error) {
+	if err := r.Nodes.Drain(ctx, n, left); err != nil {
+		return management.Status{}, err
+	}
+	return r.Nodes.Status(ctx, n)
 }
 
 // held says what a drain waits for.

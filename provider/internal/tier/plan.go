@@ -44,8 +44,11 @@ func (r *Resource) ValidateConfig(ctx context.Context, req resource.ValidateConf
 		if !ok || text.IsUnknown() {
 			continue
 		}
-		if err := check.Option(config.UserFile, name, text.ValueString()); err != nil {
-			resp.Diagnostics.AddAttributeError(path.Root("user_settings").AtMapKey(name), "Invalid setting", err.Error()+".")
+		at := path.Root("user_settings").AtMapKey(name)
+		if note, err := check.Option(config.UserFile, name, text.ValueString()); err != nil {
+			resp.Diagnostics.AddAttributeError(at, "Invalid setting", err.Error()+".")
+		} else if note != "" {
+			resp.Diagnostics.AddAttributeWarning(at, "Setting without effect", name+": "+note+".")
 		}
 	}
 }

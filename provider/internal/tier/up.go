@@ -160,7 +160,7 @@ func (r *run) bootstrap(ctx context.Context, n platform.Node, token string) erro
 
 // ready waits until the node itself says that it is, as the incarnation that was asked for.
 func (r *run) ready(ctx context.Context, n platform.Node) error {
-	last := "no answer yet"
+	var last string
 	for {
 		status, err := r.Nodes.Status(ctx, n)
 		switch {

@@ -181,12 +181,19 @@ func (l *Local) startSupervisor(ctx context.Context, folder layout.Folder, d lay
 			if exit := new(exec.ExitError); errors.As(err, &exit) && exit.ExitCode() == exitAddressTaken {
 				return fmt.Errorf("starting the supervisor: %w", errAddressTaken)
 			}
-			return fmt.Errorf("the supervisor ended at once (%v): %s", err, lastLine(folder.SupervisorLog()))
+			return fmt.Errorf("the supervisor ended at once (%w): %s", exitReason(err), lastLine(folder.SupervisorLog()))
 		case <-ctx.Done():
 			return fmt.Errorf("the supervisor does not answer: %w", ctx.Err())
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
+}
+
+func exitReason(err error) error {
+	if err == nil {
+		return errors.New("exit status 0: another one holds its lock")
+	}
+	return err
 }
 
 func lastLine(path string) string {

@@ -181,14 +181,14 @@ func (k *keeper) await(ctx context.Context, pid int, ended <-chan error) (reason
 	}
 	_ = syscall.Kill(pid, syscall.SIGTERM) // it may have ended this moment
 	select {
-	case <-ended:
+	case reason = <-ended:
 	case <-time.After(stopGrace):
 		k.log.Warn("node did not end in time; killing it", "pid", pid, "after", stopGrace)
 		_ = syscall.Kill(pid, syscall.SIGKILL)
-		<-ended
+		reason = <-ended
 	}
 	k.killRest()
-	k.log.Info("node stopped", "pid", pid)
+	k.log.Info("node stopped", "pid", pid, "exit", reason)
 	return nil, false
 }
 
