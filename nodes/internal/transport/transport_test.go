@@ -20,6 +20,7 @@ import (
 	"github.com/clearwater-ims/clearwater/nodes/internal/sip"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"golang.org/x/sys/unix"
 )
 
 type arrival struct {
@@ -527,5 +528,48 @@ func TestConnectionLimit(t *testing.T) {
 	conns := []net.Conn{dial(t, tcp), dial(t, tcp), dial(t, tcp)}
 	if _, err := conns[2].Read(make([]byte, 1)); err == nil || isTimeout(err) {
 		t.Errorf("a third connection: %v", err)
+	}
+}
+
+// A peer whose kernel does not even answer: its queue of connections is full.
+func TestConnectTimeout(t *testing.T) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Close(fd) }()
+	if err := errors.Join(unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 23, 2, 9}}), unix.Listen(fd, 0)); err != nil {
+		t.Fatal(err)
+	}
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 23, 2, 9}), uint16(name.(*unix.SockaddrInet4).Port))
+	d := net.Dialer{Timeout: 100 * time.Millisecond}
+	for range 16 {
+		c, err := d.DialContext(t.Context(), "tcp", addr.String())
+		if err != nil {
+			break // full
+		}
+		defer func() { _ = c.Close() }()
+	}
+	l, _, _ := serve(t, Config{ConnectTimeout: 200 * time.Millisecond}, make(collector, 1), nil)
+	began := time.Now()
+	f, err := l.Flow(resolve.Hop{Addr: addr, Transport: resolve.TCP})
+	if err != nil {
+		t.Fatal(err)
+	}
+	failures := make(chan error, 1)
+	if err := f.Send([]byte("x"), func(err error) { failures <- err }); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-failures:
+		if took := time.Since(began); !isTimeout(errors.Unwrap(err)) || took < 150*time.Millisecond {
+			t.Errorf("after %v: %v", took, err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("connecting went on for ever")
 	}
 }

@@ -184,7 +184,9 @@ func (h *handler) bindContacts(m *sip.Message) {
 			continue
 		}
 		edge.users.bind(id, reg.user(m), key, now.Add(life), func() {
-			reg.flow.OnClose(func() { edge.users.drop(id) })
+			if reg.flow.Reliable() { // a UDP flow never closes
+				reg.flow.OnClose(func() { edge.users.drop(id) })
+			}
 		})
 	}
 }
