@@ -165,3 +165,28 @@ ims_hss_assignments_total{reqtype="dereg-timeout"} 2
 		t.Errorf("promlint: %v %v", problems, err)
 	}
 }
+
+// BenchmarkAuthorize is the work of a REGISTER beside the store's.
+func BenchmarkAuthorize(b *testing.B) {
+	ctx := context.Background()
+	db := subscribers.New(records.NewMemory())
+	set, err := db.CreateSet(ctx)
+	if err != nil {
+		b.Fatal(err)
+	}
+	profile, _ := db.CreateProfile(ctx, set)
+	_ = db.PutPrivate(ctx, "a@b", "0123456789abcdef0123456789abcdef", "b", "")
+	_ = db.Link(ctx, "a@b", set)
+	if err := db.PutPublic(ctx, set, profile, &subscribers.Public{Key: "sip:a@b", Uri: "sip:a@b"}); err != nil {
+		b.Fatal(err)
+	}
+	_ = db.PutCriteria(ctx, set, profile, strings.Repeat("<InitialFilterCriteria></InitialFilterCriteria>", 10))
+	m := New(db, &bindings{}, func() Settings { return Settings{"sip:s", ""} }, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	b.ReportAllocs()
+	for b.Loop() {
+		resp, err := m.Authorize(ctx, &hss.AuthorizeRequest{Impi: "a@b", Impu: "sip:a@b", WantVector: true, WantProfile: true})
+		if err != nil || resp.GetResult() != hss.Result_RESULT_OK {
+			b.Fatal(resp, err)
+		}
+	}
+}
