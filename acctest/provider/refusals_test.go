@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -106,6 +107,8 @@ func TestOrdinaryUser(t *testing.T) {
 		after = " after = [clearwater_tier." + role + ".id]\n"
 	}
 	config += "resource \"clearwater_number_block\" \"b\" {\n site_id = clearwater_site.s.id\n start = \"6505550000\"\n number_count = 10\n depends_on = [clearwater_tier.portal]\n}\n" +
+		"data \"clearwater_cluster_state\" \"c\" {\n site_id = clearwater_site.s.id\n depends_on = [clearwater_tier.store]\n}\n" +
+		"output \"cluster\" {\n value = \"${data.clearwater_cluster_state.c.healthy} ${data.clearwater_cluster_state.c.members[0].name}\"\n}\n" +
 		"output \"portal\" {\n value = clearwater_tier.portal.endpoints[0]\n}\noutput \"dns\" {\n value = clearwater_deployment.d.name_server\n}\n"
 	r.write(t, config)
 	t.Cleanup(func() {
@@ -116,6 +119,9 @@ func TestOrdinaryUser(t *testing.T) {
 	})
 	r.must(t, "apply", "-auto-approve")
 	dns, portal := strings.TrimSpace(r.must(t, "output", "-raw", "dns")), strings.TrimSpace(r.must(t, "output", "-raw", "portal"))
+	if cluster := strings.TrimSpace(r.must(t, "output", "-raw", "cluster")); cluster != "true store-1.site1" {
+		t.Errorf("the cluster is %q", cluster)
+	}
 	if privileged := os.Getuid() == 0 && r.credential == nil; !privileged && canOpenLowPorts(t, r) {
 		t.Logf("this system lets ordinary users open every port: %s, %s", dns, portal)
 	} else if !strings.HasSuffix(dns, ":10053") || !strings.HasSuffix(portal, ":8080") {
@@ -131,4 +137,33 @@ func canOpenLowPorts(t *testing.T, _ *root) bool {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), "cat", "/proc/sys/net/ipv4/ip_unprivileged_port_start").Output()
 	return err == nil && strings.TrimSpace(string(out)) == "0"
+}
+
+// A port that another program holds ends the apply soon, with the node's own words; the next apply goes on.
+func TestOccupiedPortIsNamed(t *testing.T) {
+	r := newRoot(t, false)
+	const block, port = "127.22.251", "7888"
+	taken, err := net.Listen("tcp", net.JoinHostPort(block+".70", port)) // where the first xdms node will stand
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = taken.Close() }()
+	config := "provider \"clearwater\" {\n local = { addresses = \"" + block + ".0/24\" }\n}\n" + strings.ReplaceAll(whole, "refuse", "occupied")
+	for _, role := range []string{"store", "xdms"} {
+		config += "resource \"clearwater_tier\" \"" + role + "\" {\n site_id = clearwater_site.s.id\n role = \"" + role + "\"\n node_count = 1\n image = \"" + filepath.Join(r.tree, "bin") + "\"\n" +
+			map[string]string{"xdms": " after = [clearwater_tier.store.id]\n"}[role] + "}\n"
+	}
+	r.write(t, config)
+	t.Cleanup(func() { r.must(t, "destroy", "-auto-approve") })
+	out, err := r.run(t, "apply", "-auto-approve")
+	if text := unwrapped(out); err == nil || !strings.Contains(text, "xdms-1.site1 does not stay up") || !strings.Contains(text, "address already in use") || !strings.Contains(text, block+".70:"+port) {
+		t.Errorf("the apply says %v\n%s", err, text)
+	}
+	if err := taken.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r.must(t, "apply", "-auto-approve")
+	if out, err := r.run(t, "plan", "-detailed-exitcode"); err != nil {
+		t.Errorf("the plan is not empty: %v\n%s", err, out)
+	}
 }

@@ -190,3 +190,8 @@ func (w *World) Network(name string) (Network, bool) {
 type Consoles interface {
 	Console(ctx context.Context, deployment, node string) (string, error)
 }
+
+// Watchers is an optional ability: how often a node's process ended by itself since it was applied, and why it last did.
+type Watchers interface {
+	Restarts(ctx context.Context, deployment, node string) (times int, reason string, err error)
+}

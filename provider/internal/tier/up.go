@@ -145,8 +145,33 @@ func (r *run) bringStore(ctx context.Context, n platform.Node, token string, mac
 	return r.look(ctx)
 }
 
+// untilCrashed is a context that ends when the node's process ends again and again; the cause says so.
+func (r *run) untilCrashed(ctx context.Context, n platform.Node) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	crashed := r.crashes(ctx, n)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for sleep(ctx, r.Poll) == nil {
+			if err := crashed(); err != nil {
+				cancel(err)
+				return
+			}
+		}
+	}()
+	return ctx, func() {
+		cancel(nil)
+		<-done
+	}
+}
+
 func (r *run) bootstrap(ctx context.Context, n platform.Node, token string) error {
+	ctx, stop := r.untilCrashed(ctx, n)
+	defer stop()
 	id, err := r.Nodes.Bootstrap(ctx, r.world, n, token)
+	if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(cause, ctx.Err()) {
+		err = cause
+	}
 	if err != nil {
 		return r.explain(ctx, n, fmt.Errorf("bootstrapping %s: %w", n.Name, err))
 	}
@@ -158,9 +183,33 @@ func (r *run) bootstrap(ctx context.Context, n platform.Node, token string) erro
 	return nil
 }
 
+// tooManyCrashes is how often a node's process may end while it is waited for; with the supervisor's back-off that is
+// some seconds of trying.
+const tooManyCrashes = 6
+
+// crashes returns a check whether the node's process ends again and again, where the platform can tell.
+func (r *run) crashes(ctx context.Context, n platform.Node) func() error {
+	watchers, ok := r.Platform.(platform.Watchers)
+	if !ok {
+		return func() error { return nil }
+	}
+	first, _, err := watchers.Restarts(ctx, r.shape.Deployment, n.Name)
+	if err != nil {
+		first = 0
+	}
+	return func() error {
+		times, reason, err := watchers.Restarts(ctx, r.shape.Deployment, n.Name)
+		if err != nil || times < first+tooManyCrashes {
+			return nil //nolint:nilerr // whoever cannot tell does not stop the wait
+		}
+		return fmt.Errorf("%s does not stay up: it ended %d times, last with %s", n.Name, times-first, reason)
+	}
+}
+
 // ready waits until the node itself says that it is, as the incarnation that was asked for.
 func (r *run) ready(ctx context.Context, n platform.Node) error {
 	var last string
+	crashed := r.crashes(ctx, n)
 	for {
 		status, err := r.Nodes.Status(ctx, n)
 		switch {
@@ -177,6 +226,9 @@ func (r *run) ready(ctx context.Context, n platform.Node) error {
 			}
 		default:
 			last = fmt.Sprintf("it is %s: %s", status.State, strings.Join(status.Reasons, "; "))
+		}
+		if err := crashed(); err != nil {
+			return r.explain(ctx, n, err)
 		}
 		if err := sleep(ctx, r.Poll); err != nil {
 			return r.explain(ctx, n, fmt.Errorf("%s is not ready: %s (%w)", n.Name, last, err))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"syscall"
 	"time"
@@ -44,9 +45,21 @@ func (l *Local) ApplyDeployment(ctx context.Context, want platform.Deployment) (
 		return platform.Deployment{}, err
 	}
 	if err := l.ensureSupervisor(ctx, folder, have); err != nil {
+		if errors.Is(err, errAddressTaken) {
+			return platform.Deployment{}, fmt.Errorf("%w: another program listens at %s, which this deployment has; end that program and apply again",
+				err, serverOfText(have))
+		}
 		return platform.Deployment{}, err
 	}
 	return l.describe(ctx, folder, have), nil
+}
+
+func serverOfText(d layout.Deployment) string {
+	block, err := netip.ParsePrefix(d.Block)
+	if err != nil {
+		return d.Block
+	}
+	return netip.AddrPortFrom(serverOf(block), uint16(d.Ports.DNS)).String() //nolint:gosec // a port
 }
 
 // settle takes the first block of addresses on which a supervisor can open its name server: binding is the only check

@@ -15,6 +15,7 @@ import (
 
 	"github.com/clearwater-ims/clearwater/provider/internal/platform"
 	"github.com/clearwater-ims/clearwater/provider/internal/platform/local/layout"
+	"github.com/clearwater-ims/clearwater/provider/internal/platform/local/supervisor"
 )
 
 // Config of the platform.
@@ -35,6 +36,7 @@ var (
 	_ platform.Platform = (*Local)(nil)
 	_ platform.Limits   = (*Local)(nil)
 	_ platform.Consoles = (*Local)(nil)
+	_ platform.Watchers = (*Local)(nil)
 )
 
 // DefaultAddresses are far from those that systems use themselves (127.0.0.1, 127.0.1.1, 127.0.0.53).
@@ -108,4 +110,17 @@ func (l *Local) Console(_ context.Context, deployment, node string) (string, err
 		}
 	}
 	return string(text), nil
+}
+
+// Restarts asks the supervisor.
+func (l *Local) Restarts(ctx context.Context, deployment, node string) (times int, reason string, err error) {
+	folder, _, err := l.folder(deployment)
+	if err != nil {
+		return 0, "", err
+	}
+	status, err := supervisor.NewClient(folder).Status(ctx)
+	if err != nil {
+		return 0, "", err
+	}
+	return status.Nodes[node].Restarts, status.Nodes[node].LastExit, nil
 }
