@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"errors"
+	"slices"
 	"strconv"
 	"time"
 
@@ -126,7 +127,7 @@ func (b *branch) toWire(m *sip.Message, hops []resolve.Hop) {
 	m.Set(sip.MaxForwards, strconv.Itoa(hopsLeft-1))
 	x := b.s.x
 	x.mu.Lock()
-	b.out, b.hops = m, hops
+	b.out, b.hops = m, b.transports(m, hops)
 	x.mu.Unlock()
 	if b.target.Flow != nil {
 		if b.send(b.target.Flow) != nil {
@@ -151,13 +152,10 @@ func (b *branch) nextHop(status int) {
 		b.hops = b.hops[1:]
 		hop := b.hop
 		x.mu.Unlock()
-		err := errNoHop
-		for _, h := range b.transports(hop) {
-			var flow Flow
-			if flow, err = core.deps.Wire.Flow(h); err == nil {
-				if err = b.send(flow); err == nil {
-					return
-				}
+		flow, err := core.deps.Wire.Flow(hop)
+		if err == nil {
+			if err = b.send(flow); err == nil {
+				return
 			}
 		}
 		core.deps.Resolver.Report(hop, false)
@@ -165,13 +163,29 @@ func (b *branch) nextHop(status int) {
 	}
 }
 
-// transports puts TCP before UDP for requests that are too long for a datagram (RFC 3261 18.1.1).
-func (b *branch) transports(hop resolve.Hop) []resolve.Hop {
+// transports puts TCP before UDP for requests that are too long for a datagram; where TCP is refused UDP must do
+// (RFC 3261 18.1.1).
+func (b *branch) transports(m *sip.Message, hops []resolve.Hop) []resolve.Hop {
 	const overhead, limit = 120, 1300 // our Via
-	if hop.Transport != resolve.UDP || b.s.x.core.cfg.StayUDP || len(b.out.AppendTo(make([]byte, 0, 2048)))+overhead <= limit {
-		return []resolve.Hop{hop}
+	datagrams := slices.ContainsFunc(hops, func(h resolve.Hop) bool { return h.Transport == resolve.UDP })
+	if !datagrams || b.s.x.core.cfg.StayUDP || len(m.AppendTo(make([]byte, 0, 2048)))+overhead <= limit {
+		return hops
 	}
-	return []resolve.Hop{{Addr: hop.Addr, Transport: resolve.TCP}, hop}
+	out := make([]resolve.Hop, 0, 2*len(hops))
+	for _, h := range hops {
+		if h.Transport == resolve.UDP {
+			out = append(out, resolve.Hop{Addr: h.Addr, Transport: resolve.TCP})
+		}
+		out = append(out, h)
+	}
+	return out
+}
+
+// leaveHost drops hops to the server that has just been tried over another transport: it had the request.
+func (b *branch) leaveHost() {
+	for len(b.hops) > 0 && b.hops[0].Addr == b.hop.Addr {
+		b.hops = b.hops[1:]
+	}
 }
 
 // send starts a client transaction on a flow, or just sends an ACK.
@@ -186,13 +200,7 @@ func (b *branch) send(f Flow) error {
 	m, sentBy := b.out.Clone(), x.core.cfg.SentBy(f)
 	if x.method == sip.ACK {
 		x.core.layer.StampVia(m, f, sentBy)
-		err := f.Send(m.AppendTo(make([]byte, 0, 1024)), nil)
-		if err == nil {
-			b.finish()
-			b.s.pending--
-			x.root.end()
-		}
-		return err
+		return b.sendAck(m, f)
 	}
 	client, err := x.core.layer.Send(m, f, sentBy, x.mark, b)
 	if err != nil {
@@ -200,9 +208,29 @@ func (b *branch) send(f Flow) error {
 	}
 	b.client, b.answered = client, false
 	if x.method == sip.INVITE {
+		b.stopTimerC() // that of the hop before
 		b.timerC = x.after(x.core.cfg.TimerC, b.timeC)
 	}
 	return nil
+}
+
+// sendAck sends the ACK of a 2xx, which has no transaction; a connection that turns out to be refused makes way for the
+// next hop. The lock is held.
+func (b *branch) sendAck(m *sip.Message, f Flow) error {
+	x := b.s.x
+	err := f.Send(m.AppendTo(make([]byte, 0, 1024)), func(error) {
+		x.mu.Lock()
+		left := len(b.hops)
+		x.mu.Unlock()
+		if left > 0 {
+			x.core.work.Go(func() { b.nextHop(503) })
+		}
+	})
+	if err == nil && b.finish() {
+		b.s.pending--
+		x.cancel() // nothing can come back, on whatever level of the tree this is
+	}
+	return err
 }
 
 // Response implements transaction.Receiver.
@@ -217,11 +245,15 @@ func (b *branch) Response(c *transaction.Client, m *sip.Message) {
 		x.core.deps.Resolver.Report(b.hop, true)
 	}
 	b.answered = true
-	if m.Status < 200 && b.timerC != nil {
-		b.timerC.Reset(x.core.cfg.TimerC)
+	if m.Status > 100 && m.Status < 200 && b.timerC != nil && !b.final {
+		b.timerC.Reset(x.core.cfg.TimerC) // RFC 3261 16.7 step 2
+	}
+	if m.Status == 503 {
+		b.leaveHost()
 	}
 	switch {
 	case m.Status == 100:
+	case m.Status < 200 && x.method != sip.INVITE: // RFC 4320 4.1: only 100 may go up, and that is ours to send
 	case m.Status == 503 && len(b.hops) > 0 && !b.rang && !b.final:
 		x.core.deps.Resolver.Report(b.hop, false)
 		b.client = nil
@@ -241,8 +273,11 @@ func (b *branch) Failed(c *transaction.Client, err error) {
 	}
 	b.client = nil
 	timeout := errors.Is(err, transaction.ErrTimeout)
-	if !timeout || !b.answered {
+	if (!timeout || !b.answered) && b.hop.Transport != resolve.None {
 		x.core.deps.Resolver.Report(b.hop, false)
+	}
+	if timeout {
+		b.leaveHost()
 	}
 	// Another hop may try when this one cannot have acted: nothing came back at all.
 	if !b.answered && len(b.hops) > 0 && !b.aborted {
@@ -254,6 +289,8 @@ func (b *branch) Failed(c *transaction.Client, err error) {
 		b.made(487, TimedOut)
 	case timeout:
 		b.made(408, TimedOut)
+	case b.target.Flow != nil:
+		b.made(430, Unreachable) // RFC 5626 5.3: it ended under the request
 	default:
 		b.made(503, Unreachable)
 	}
@@ -305,10 +342,14 @@ func (b *branch) finish() bool {
 	}
 	b.final = true
 	b.stopLiveness()
+	b.stopTimerC()
+	return true
+}
+
+func (b *branch) stopTimerC() {
 	if b.timerC != nil {
 		b.timerC.Stop()
 	}
-	return true
 }
 
 // abort cancels what the branch has under way. The lock is held.

@@ -42,6 +42,9 @@ type Config struct {
 	TimerC time.Duration
 	// StayUDP keeps requests over 1300 bytes on UDP (disable_tcp_switch).
 	StayUDP bool
+	// Reconnect sends responses whose connection has ended on a new one to the address in the Via. It is for peers that
+	// listen, not for phones behind NATs.
+	Reconnect bool
 	// MaxDepth bounds hops between functions of this node, to end loops. Default 50.
 	MaxDepth int
 }
@@ -58,6 +61,12 @@ type Deps struct {
 type Observer interface {
 	Request(function, method string, local bool)
 	Final(function, method string, status int)
+}
+
+// CallObserver is an Observer that also counts forks and cancelled calls.
+type CallObserver interface {
+	Forked(function, method string, extra int)        // a function sent a request to 1+extra targets
+	Cancelled(function string, afterProvisional bool) // the caller gave up, before or after a 1xx other than 100
 }
 
 // Core runs functions on the transaction layer.
@@ -184,8 +193,9 @@ func (u user) Cancel(tx *transaction.Server, why *sip.Message) {
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	x.cancelled, x.reason = true, why.Get(sip.Reason)
 	if x.root != nil {
-		x.root.cancelAll(why.Get(sip.Reason))
+		x.root.cancelAll(x.reason)
 	}
 	x.cancel()
 }
@@ -213,7 +223,11 @@ func stampSource(m *sip.Message, f Flow) {
 // run starts the function that the node chose, on a goroutine of its own.
 func (x *exchange) run(m *sip.Message) {
 	x.core.work.Go(func() {
-		fn := x.core.cfg.Accept(m, x.flow)
+		fn, err := x.accept(m)
+		if err != nil {
+			x.refuse(m, 500)
+			return
+		}
 		if fn == nil {
 			x.refuse(m, 404)
 			return
@@ -229,10 +243,25 @@ func (x *exchange) run(m *sip.Message) {
 		x.mu.Lock()
 		s := &stage{x: x, fn: fn.Name(), h: fn.Serve(), req: m}
 		x.root = s
+		if x.cancelled { // the CANCEL was faster
+			s.cancelAll(x.reason)
+		}
 		x.mu.Unlock()
 		s.begin(false, nil)
 	})
 }
+
+func (x *exchange) accept(m *sip.Message) (fn Function, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			x.panicked("accept", m, p)
+			err = errPanic
+		}
+	}()
+	return x.core.cfg.Accept(m, x.flow), nil
+}
+
+var errPanic = errors.New("panic while choosing a function")
 
 func (x *exchange) refuse(m *sip.Message, status int) {
 	defer x.cancel()
@@ -250,5 +279,3 @@ func maxForwards(m *sip.Message) (int, bool) {
 	n, err := strconv.ParseUint(v, 10, 8)
 	return int(n), err == nil
 }
-
-var errNoHop = errors.New("no hop takes the request")

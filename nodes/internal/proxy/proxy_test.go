@@ -272,7 +272,7 @@ func TestNonInviteTimeoutIsSilent(t *testing.T) {
 	in(t, nil, func(t *testing.T, w world) {
 		w.alice.Send("tcp:"+at, strings.ReplaceAll(invite, "INVITE", "MESSAGE"))
 		w.bob.Expect("MESSAGE")
-		w.alice.Quiet(50 * time.Second) // RFC 4320: no 408, and no 100 either
+		w.alice.Quiet(50 * time.Second) // RFC 4320: no 408
 	}, fork("sip:10.0.0.2;transport=tcp"))
 }
 

@@ -1,10 +1,14 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
+	"net/netip"
+	"runtime/debug"
 	"sync"
 	"time"
 
+	"github.com/clearwater-ims/clearwater/nodes/internal/resolve"
 	"github.com/clearwater-ims/clearwater/nodes/internal/sip"
 	"github.com/clearwater-ims/clearwater/nodes/internal/transaction"
 )
@@ -21,6 +25,9 @@ type exchange struct {
 	cancel context.CancelFunc
 	mu     sync.Mutex
 	root   *stage
+
+	cancelled bool   // by a CANCEL, perhaps before there was a root
+	reason    string // of the CANCEL
 }
 
 // stage is one function at work in the tree: a proxy with its own forks and its own response context.
@@ -36,6 +43,8 @@ type stage struct {
 	best      *sip.Message
 	done      bool // a final response went up
 	cancelled bool
+	rang      bool   // a 1xx other than 100 has come
+	counted   bool   // the final response; 2xx are repeated
 	reason    string // of the CANCEL
 }
 
@@ -50,13 +59,38 @@ func (s *stage) begin(local bool, carry any) {
 	x.mu.Lock()
 	s.pending = 1 // the decision itself
 	x.mu.Unlock()
-	var d Decision
-	if r.Msg.ToTag() != "" && x.method != sip.REGISTER {
-		d = s.h.InDialog(x.ctx, r)
-	} else {
-		d = s.h.Initial(x.ctx, r)
-	}
-	s.apply(d)
+	s.apply(s.decide(func() Decision {
+		if r.Msg.ToTag() != "" && x.method != sip.REGISTER {
+			return s.h.InDialog(x.ctx, r)
+		}
+		return s.h.Initial(x.ctx, r)
+	}))
+}
+
+// decide calls a hook. One that panics costs this transaction only.
+func (s *stage) decide(hook func() Decision) (d Decision) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.x.panicked(s.fn, s.req, p)
+			d = AnswerWith(s.req.NewResponse(500, "", transaction.NewTag()))
+		}
+	}()
+	return hook()
+}
+
+// judge calls the response hook, under the lock of the exchange.
+func (s *stage) judge(r *Reply) (v Verdict) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.x.panicked(s.fn, s.req, p)
+			v = Verdict{}
+		}
+	}()
+	return s.h.Response(r)
+}
+
+func (x *exchange) panicked(fn string, m *sip.Message, p any) {
+	x.core.deps.Log.Error("panic in a function", "function", fn, "call_id", m.CallID(), "method", x.method, "panic", p, "stack", string(debug.Stack()))
 }
 
 // takeOwnRoute removes the Route that led here (RFC 3261 16.4). A strict router upstream has put our URI into the
@@ -95,6 +129,7 @@ func (s *stage) apply(d Decision) {
 	x.mu.Lock()
 	s.pending--
 	if s.done {
+		s.end()
 		x.mu.Unlock()
 		return
 	}
@@ -103,8 +138,8 @@ func (s *stage) apply(d Decision) {
 		s.settle(s.req.NewResponse(487, "", transaction.NewTag()))
 	case d.reply != nil:
 		s.settle(d.reply)
-	case d.silent:
-		s.end()
+	case d.silent && x.tx == nil:
+		x.cancel()
 	case len(d.targets) == 0:
 		s.settle(s.req.NewResponse(500, "", transaction.NewTag()))
 	default:
@@ -113,6 +148,9 @@ func (s *stage) apply(d Decision) {
 			break
 		}
 		started := s.fork(d.targets)
+		if o, ok := x.core.deps.Observe.(CallObserver); ok && len(started) > 1 {
+			o.Forked(s.fn, x.method, len(started)-1)
+		}
 		x.mu.Unlock()
 		for i, b := range started {
 			if i == len(started)-1 {
@@ -145,12 +183,12 @@ func (s *stage) response(b *branch, r *Reply) {
 	}
 	r.Target, r.Rang = &b.target, b.rang
 	final := r.Msg.Status >= 200
-	verdict := s.h.Response(r)
+	verdict := s.judge(r)
 	if verdict.drop && !final {
 		return
 	}
 	if r.Msg.Status > 100 && !final {
-		b.rang = true
+		b.rang, s.rang = true, true
 		b.stopLiveness()
 	}
 	if verdict.instead != nil || verdict.later != nil {
@@ -182,7 +220,7 @@ func (s *stage) replace(b *branch, v Verdict) {
 			s.apply(*v.instead)
 			return
 		}
-		s.apply(v.later(s.x.ctx))
+		s.apply(s.decide(func() Decision { return v.later(s.x.ctx) }))
 	})
 }
 
@@ -204,8 +242,8 @@ func (s *stage) settle(m *sip.Message) {
 	if s.pending == 0 && !s.done {
 		s.done = true
 		s.passUp(s.best)
-		s.end()
 	}
+	s.end()
 }
 
 // end frees the context once the whole tree is through. The lock is held.
@@ -217,7 +255,8 @@ func (s *stage) end() {
 
 func (s *stage) passUp(m *sip.Message) {
 	x := s.x
-	if o := x.core.deps.Observe; o != nil && m.Status >= 200 {
+	if o := x.core.deps.Observe; o != nil && m.Status >= 200 && !s.counted {
+		s.counted = true
 		o.Final(s.fn, x.method, m.Status)
 	}
 	if s.up != nil {
@@ -231,9 +270,37 @@ func (s *stage) passUp(m *sip.Message) {
 		x.tx.Abandon()
 		return
 	}
-	if err := x.tx.Respond(m); err != nil {
+	err := x.tx.Respond(m)
+	if err != nil && x.core.cfg.Reconnect {
+		err = x.answerAnew(m)
+	}
+	if err != nil {
 		x.core.deps.Log.Debug("sending response", "call_id", m.CallID(), "status", m.Status, "error", err)
 	}
+}
+
+// answerAnew sends a response whose connection has ended on one to where the Via says that the sender listens (RFC 3261
+// 18.2.2).
+func (x *exchange) answerAnew(m *sip.Message) error {
+	via, err := sip.ParseVia(m.Get(sip.Via))
+	if err != nil {
+		return err
+	}
+	host := via.Host
+	if received, ok := sip.Param(via.Params, "received"); ok {
+		host = received
+	}
+	addr, err := netip.ParseAddr(host)
+	if err != nil {
+		return err
+	}
+	flow, err := x.core.deps.Wire.Flow(resolve.Hop{
+		Addr: netip.AddrPortFrom(addr, uint16(cmp.Or(via.Port, 5060))), Transport: x.flow.Transport(), //nolint:gosec // ParseVia bounds the port
+	})
+	if err != nil {
+		return err
+	}
+	return flow.Send(m.AppendTo(make([]byte, 0, 1024)), nil)
 }
 
 // cancelAll cancels a stage from above. The lock is held.
@@ -242,6 +309,9 @@ func (s *stage) cancelAll(reason string) {
 		return
 	}
 	s.cancelled, s.reason = true, reason
+	if o, ok := s.x.core.deps.Observe.(CallObserver); ok && s.x.cancelled {
+		o.Cancelled(s.fn, s.rang)
+	}
 	s.cancelOthers(reason)
 }
 

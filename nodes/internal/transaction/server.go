@@ -16,16 +16,38 @@ type Server struct {
 	last    []byte       // last response, for retransmissions
 	Request *sip.Message // nil once a final response has been sent
 	owner   any
+	cancel  *sip.Message // a CANCEL that came before the owner
 }
 
-// SetOwner keeps something of the User's with the transaction while it lives.
+// SetOwner keeps something of the User's with the transaction while it lives. A CANCEL that has overtaken it on another
+// reader of the transport reaches the User now.
 func (tx *Server) SetOwner(v any) {
 	tx.mu.Lock()
-	defer tx.mu.Unlock()
 	tx.owner = v
+	early := tx.cancel
+	tx.cancel = nil
+	tx.mu.Unlock()
+	if early != nil {
+		tx.layer.user.Cancel(tx, early)
+	}
 }
 
-// Owner returns what SetOwner kept; nil after the end.
+// takeCancel tells whether a CANCEL concerns the User now: no final response has been sent, and the User knows of the
+// request.
+func (tx *Server) takeCancel(m *sip.Message) bool {
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	if tx.state != trying && tx.state != proceeding {
+		return false
+	}
+	if tx.owner == nil {
+		tx.cancel = m
+		return false
+	}
+	return true
+}
+
+// Owner returns what SetOwner kept; nil after the final response.
 func (tx *Server) Owner() any {
 	tx.mu.Lock()
 	defer tx.mu.Unlock()
@@ -64,7 +86,7 @@ func (tx *Server) advance(status int, b []byte) (send bool) {
 		return true
 	}
 	tx.layer.table.live.Add(-1)
-	tx.Request = nil
+	tx.Request, tx.owner, tx.resendAt = nil, nil, time.Time{}
 	now, t1 := time.Now(), tx.layer.cfg.T1
 	switch {
 	case tx.method == sip.INVITE && status < 300:
@@ -85,6 +107,23 @@ func (tx *Server) advance(status int, b []byte) (send bool) {
 	return true
 }
 
+// promise sees to it that a request other than INVITE gets a 100 when the peer's Timer E has come to T2, and not before
+// (RFC 4320 4.1).
+func (tx *Server) promise() {
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	if tx.state != trying || tx.method == sip.INVITE {
+		return
+	}
+	wait := time.Duration(0)
+	for d := tx.layer.cfg.T1; d < tx.layer.cfg.T2; d *= 2 {
+		wait += d
+	}
+	tx.resendAt = time.Now().Add(wait)
+	tx.timer.owner = tx
+	tx.arm(&tx.layer.wheel)
+}
+
 func (tx *Server) end(at time.Time) {
 	tx.endAt = at
 	tx.timer.owner = tx
@@ -93,7 +132,7 @@ func (tx *Server) end(at time.Time) {
 
 // finish forgets the transaction. The lock is held.
 func (tx *Server) finish() {
-	tx.state, tx.last, tx.Request, tx.owner = terminated, nil, nil, nil
+	tx.state, tx.last, tx.Request, tx.owner, tx.cancel = terminated, nil, nil, nil, nil
 	tx.layer.wheel.stop(&tx.timer)
 	tx.layer.table.removeServer(tx.key)
 }
@@ -106,13 +145,6 @@ func (tx *Server) Abandon() {
 		tx.layer.table.live.Add(-1)
 		tx.finish()
 	}
-}
-
-// pending tells whether no final response has been sent.
-func (tx *Server) pending() bool {
-	tx.mu.Lock()
-	defer tx.mu.Unlock()
-	return tx.state == trying || tx.state == proceeding
 }
 
 // retransmitted answers a repeated request with the last response.
@@ -155,7 +187,15 @@ func (tx *Server) fire(now time.Time) {
 		tx.finish()
 		return
 	}
-	if !tx.resendAt.IsZero() && !now.Before(tx.resendAt) {
+	switch {
+	case tx.resendAt.IsZero() || now.Before(tx.resendAt):
+	case tx.state == trying || tx.state == proceeding:
+		tx.resendAt = time.Time{}
+		if tx.state == trying {
+			tx.state, tx.last = proceeding, tx.Request.NewResponse(100, "", "").AppendTo(make([]byte, 0, 512))
+			_ = tx.flow.Send(tx.last, nil) // a retransmission gets it again
+		}
+	default:
 		_ = tx.flow.Send(tx.last, nil)
 		tx.interval = min(2*tx.interval, tx.layer.cfg.T2)
 		tx.resendAt = now.Add(tx.interval)

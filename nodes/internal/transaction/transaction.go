@@ -120,6 +120,7 @@ func (l *Layer) request(m *sip.Message, via sip.ViaHop, f Flow) {
 	}
 	l.table.live.Add(1)
 	l.user.Request(tx)
+	tx.promise()
 }
 
 func (l *Layer) cancel(m *sip.Message, via sip.ViaHop, f Flow) {
@@ -132,7 +133,7 @@ func (l *Layer) cancel(m *sip.Message, via sip.ViaHop, f Flow) {
 	if err := f.Send(answer.AppendTo(nil), nil); err != nil {
 		l.cfg.Log.Debug("answering CANCEL", "call_id", m.CallID(), "error", err)
 	}
-	if tx != nil && tx.pending() {
+	if tx != nil && tx.takeCancel(m) {
 		l.user.Cancel(tx, m)
 	}
 }

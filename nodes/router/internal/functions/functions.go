@@ -71,7 +71,7 @@ func New(o *config.Options, deps Deps) *Router {
 		Local:   r.local,
 		SentBy:  func(proxy.Flow) string { return sentBy },
 		Here:    func(host string) bool { return names().Here(host) },
-		StayUDP: o.DisableTCPSwitch,
+		StayUDP: o.DisableTCPSwitch, Reconnect: true, // every peer of a router listens
 		Timers:  deps.Timers,
 	}, proxy.Deps{Resolver: deps.Resolver, Wire: deps.Wire, Log: deps.Log, Observe: newObserver(deps.Metrics, func() int64 { return r.Core.Held() })})
 	return r
