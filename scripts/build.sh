@@ -10,7 +10,7 @@ mkdir -p "$out"
 packages="./provider"
 for name in $roles cw; do packages="$packages ./nodes/$name"; done
 # One command for all, so that what they share is compiled once.
-CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$version" -o "$out/" $packages
+CGO_ENABLED=0 go build -trimpath -ldflags "${LDFLAGS--s -w} -X main.version=$version" -o "$out/" $packages
 mv "$out/provider" "$out/terraform-provider-clearwater"
 {
   echo "["
