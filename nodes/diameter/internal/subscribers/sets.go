@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 )
@@ -138,41 +139,66 @@ func (db *DB) PutPublic(ctx context.Context, set, profile string, id *Public) er
 	if err != nil {
 		return err
 	}
-	return db.settle(ctx, set, profile, id)
+	return db.settle(ctx, set, profile, id.GetKey())
 }
 
-// claim points a public identity to a profile, unless another one holds it.
+// claimLasts is how long a claim keeps others off: longer than any call that made it can still be running. After it
+// the claimer is dead, and what he left is cleared away.
+const claimLasts = 30 * time.Second
+
+// claim points a public identity to a profile before it is written there, unless another profile holds or claims it.
 func (db *DB) claim(ctx context.Context, set, profile, key string) error {
 	return change(ctx, db, publicRow+key, func(p *Pointer, there bool) (verdict, error) {
-		if there && p.GetSet() == set && p.GetProfile() == profile {
-			return keep, nil
-		}
 		if there {
-			other, err := db.set(ctx, p.GetSet())
-			if err != nil && !errors.Is(err, ErrNotFound) {
+			held, err := db.holds(ctx, p, key)
+			settled := held && p.GetClaimedAt() == 0
+			mine := p.GetSet() == set && p.GetProfile() == profile
+			claimed := db.now().Sub(time.UnixMilli(p.GetClaimedAt())) < claimLasts
+			switch {
+			case err != nil:
 				return keep, err
-			}
-			if id, in := other.Public(key); id != nil && in.GetId() == p.GetProfile() {
+			case mine && settled:
+				return keep, nil
+			case !mine && (settled || claimed):
 				return keep, fmt.Errorf("public identity %s is in another profile: %w", key, ErrMismatch)
+			case !mine && held:
+				if err := db.takeOut(ctx, p.GetSet(), p.GetProfile(), key); err != nil && !errors.Is(err, ErrNotFound) {
+					return keep, err
+				}
 			}
 		}
-		p.Set, p.Profile = set, profile
+		p.Set, p.Profile, p.ClaimedAt = set, profile, db.now().UnixMilli()
 		return write, nil
 	})
 }
 
-// settle makes sure that the claim still stands after the set was written: of two who put one identity into two
-// sets at the same time, the one who claimed last keeps it, and the other takes his copy out again.
-func (db *DB) settle(ctx context.Context, set, profile string, id *Public) error {
-	p := &Pointer{}
-	if _, err := db.read(ctx, []string{publicRow + id.GetKey()}, p); err != nil {
+// holds tells whether the profile that a pointer names does hold the identity.
+func (db *DB) holds(ctx context.Context, p *Pointer, key string) (bool, error) {
+	s, err := db.set(ctx, p.GetSet())
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return false, err
+	}
+	id, in := s.Public(key)
+	return id != nil && in.GetId() == p.GetProfile(), nil
+}
+
+// settle ends the claim after the set was written. Who was so slow that another claimed meanwhile takes his copy out
+// again.
+func (db *DB) settle(ctx context.Context, set, profile, key string) error {
+	lost := false
+	err := change(ctx, db, publicRow+key, func(p *Pointer, there bool) (verdict, error) {
+		lost = !there || p.GetSet() != set || p.GetProfile() != profile
+		if lost || p.GetClaimedAt() == 0 {
+			return keep, nil
+		}
+		p.ClaimedAt = 0
+		return write, nil
+	})
+	if err != nil || !lost {
 		return err
 	}
-	if p.GetSet() == set && p.GetProfile() == profile {
-		return nil
-	}
-	return errors.Join(fmt.Errorf("public identity %s was put into another profile meanwhile: %w", id.GetUri(), ErrMismatch),
-		db.takeOut(ctx, set, profile, id.GetKey()))
+	return errors.Join(fmt.Errorf("public identity %s was put into another profile or deleted meanwhile: %w", key, ErrMismatch),
+		db.takeOut(ctx, set, profile, key))
 }
 
 // takeOut removes a public identity from its profile's row.

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -52,11 +53,12 @@ type Rows interface {
 // DB reads and changes subscribers. It is safe for concurrent use, also from several nodes.
 type DB struct {
 	rows  Rows
+	now   func() time.Time
 	hints hints
 }
 
 // New works on rows.
-func New(rows Rows) *DB { return &DB{rows: rows} }
+func New(rows Rows) *DB { return &DB{rows: rows, now: time.Now} }
 
 // Key is the canonical form under which a public identity is known: sip:, sips: and tel: URIs.
 func Key(uri string) (string, error) {

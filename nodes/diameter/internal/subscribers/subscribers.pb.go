@@ -288,6 +288,7 @@ type Pointer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Set           string                 `protobuf:"bytes,1,opt,name=set,proto3" json:"set,omitempty"`
 	Profile       string                 `protobuf:"bytes,2,opt,name=profile,proto3" json:"profile,omitempty"`
+	ClaimedAt     int64                  `protobuf:"varint,3,opt,name=claimed_at,json=claimedAt,proto3" json:"claimed_at,omitempty"` // Unix milliseconds while the identity is being put there; 0 when it is there
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -336,6 +337,13 @@ func (x *Pointer) GetProfile() string {
 	return ""
 }
 
+func (x *Pointer) GetClaimedAt() int64 {
+	if x != nil {
+		return x.ClaimedAt
+	}
+	return 0
+}
+
 var File_nodes_diameter_internal_subscribers_subscribers_proto protoreflect.FileDescriptor
 
 const file_nodes_diameter_internal_subscribers_subscribers_proto_rawDesc = "" +
@@ -361,10 +369,12 @@ const file_nodes_diameter_internal_subscribers_subscribers_proto_rawDesc = "" +
 	"digest_ha1\x18\x01 \x01(\tR\tdigestHa1\x12\x14\n" +
 	"\x05realm\x18\x02 \x01(\tR\x05realm\x12-\n" +
 	"\x12plaintext_password\x18\x03 \x01(\tR\x11plaintextPassword\x12\x12\n" +
-	"\x04sets\x18\x04 \x03(\tR\x04sets\"5\n" +
+	"\x04sets\x18\x04 \x03(\tR\x04sets\"T\n" +
 	"\aPointer\x12\x10\n" +
 	"\x03set\x18\x01 \x01(\tR\x03set\x12\x18\n" +
-	"\aprofile\x18\x02 \x01(\tR\aprofileBJZHgithub.com/clearwater-ims/clearwater/nodes/diameter/internal/subscribersb\x06proto3"
+	"\aprofile\x18\x02 \x01(\tR\aprofile\x12\x1d\n" +
+	"\n" +
+	"claimed_at\x18\x03 \x01(\x03R\tclaimedAtBJZHgithub.com/clearwater-ims/clearwater/nodes/diameter/internal/subscribersb\x06proto3"
 
 var (
 	file_nodes_diameter_internal_subscribers_subscribers_proto_rawDescOnce sync.Once

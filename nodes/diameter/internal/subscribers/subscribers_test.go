@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -205,26 +206,66 @@ func TestConcurrentChangesOfOneSetAreAllKept(t *testing.T) {
 }
 
 func TestOneIdentityIsPutIntoOneProfileOnly(t *testing.T) {
-	for range 50 {
+	for range 300 {
 		db, _ := newDB()
-		var sets, profiles [2]string
+		var sets, profiles [3]string
+		var errs [3]error
 		for i := range sets {
 			sets[i], profiles[i] = add(t, db, fmt.Sprintf("p%d@example.com", i))
 		}
 		var wg sync.WaitGroup
 		for i := range sets {
-			wg.Go(func() { _ = db.PutPublic(t.Context(), sets[i], profiles[i], public("sip:x@example.com")) })
+			wg.Go(func() { errs[i] = db.PutPublic(t.Context(), sets[i], profiles[i], public("sip:x@example.com")) })
 		}
 		wg.Wait()
-		f, err := db.Public(t.Context(), "sip:x@example.com")
+		f, err := db.Find(t.Context(), "", "sip:x@example.com")
 		if err != nil {
-			t.Fatalf("nobody has the identity: %v", err)
+			t.Fatal(err)
 		}
+		winners := 0
 		for i := range sets {
 			s, _ := db.Set(t.Context(), sets[i])
-			if id, _ := s.Public("sip:x@example.com"); (id != nil) != (f.Set.GetId() == sets[i]) {
-				t.Fatalf("set %d has the identity: %v; it is found in %s", i, id != nil, f.Set.GetId())
+			id, _ := s.Public("sip:x@example.com")
+			if errs[i] == nil {
+				winners++
+			} else if !errors.Is(errs[i], ErrMismatch) {
+				t.Fatal(errs[i])
 			}
+			if has := id != nil; has != (f.Set.GetId() == sets[i]) || has != (errs[i] == nil) {
+				t.Fatalf("set %d was told %v and has the identity: %v; it is found in %q", i, errs[i], has, f.Set.GetId())
+			}
+		}
+		if winners > 1 {
+			t.Fatalf("%d callers were told that they have the identity", winners)
+		}
+	}
+}
+
+// A claim whose maker died keeps others off only for a while.
+func TestDeadClaimsAreTakenOver(t *testing.T) {
+	for _, writes := range []int{1, 2} { // the claim; the claim and the set
+		db, store := newDB()
+		now := time.Now()
+		db.now = func() time.Time { return now }
+		set1, profile1 := add(t, db, "a@x")
+		set2, profile2 := add(t, db, "b@x")
+		store.after = writes
+		if err := db.PutPublic(t.Context(), set1, profile1, public("sip:x@x")); err == nil {
+			t.Fatal("nothing failed")
+		}
+		store.after = -1
+		if err := db.PutPublic(t.Context(), set2, profile2, public("sip:x@x")); !errors.Is(err, ErrMismatch) {
+			t.Errorf("while the claim lasts: %v", err)
+		}
+		now = now.Add(claimLasts + time.Second)
+		if err := db.PutPublic(t.Context(), set2, profile2, public("sip:x@x")); err != nil {
+			t.Errorf("after the claim: %v", err)
+		}
+		if s, err := db.Set(t.Context(), set1); err != nil || len(s.Publics()) != 0 {
+			t.Errorf("the dead one still has it: %v, %v", s, err)
+		}
+		if f, err := db.Public(t.Context(), "sip:x@x"); err != nil || f.Set.GetId() != set2 {
+			t.Errorf("found %v, %v", f.Set, err)
 		}
 	}
 }
