@@ -37,7 +37,7 @@ type fleet struct {
 	calling *sipp.Process // the caller's side of every call by the first edge
 	phones  *sipp.Process // the called side: registers, and answers out of call
 	moving  *sipp.Process // callers at the second edge
-	folders []string
+
 }
 
 func name(group string, i int) string {

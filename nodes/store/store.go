@@ -167,7 +167,7 @@ func (s *store) Run(ctx context.Context) error {
 	})
 	err := g.Wait()
 	stopMember()
-	<-member
+	_ = <-member // it has ended because it was told to, or its error is in err
 	return errors.Join(err, s.cluster.Close(), s.engine.Close())
 }
 
