@@ -321,7 +321,7 @@ func (b *branch) timeC() {
 
 // notAlive ends a target that sent nothing but 100.
 func (b *branch) notAlive() {
-	if b.final || b.rang {
+	if b.final || b.rang || b.target.Alive != nil && b.target.Alive() {
 		return
 	}
 	b.abort("")

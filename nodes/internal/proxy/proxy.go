@@ -70,6 +70,7 @@ type Target struct {
 	Hop      sip.URI       // send here (without a Route for it); zero follows Route or Request-URI
 	Carry    any           // for a function of this node
 	Liveness time.Duration // no response but 100 within this time counts as 408; 0 = no limit but the transaction's
+	Alive    func() bool   // asked when Liveness runs out: true lifts the limit; must be quick; nil is never
 	Tag      any           // the function's own, to know the target again in Response
 }
 

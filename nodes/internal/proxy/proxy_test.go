@@ -20,6 +20,7 @@ type function struct {
 	proxy.Forwarding
 	name     string
 	initial  func(ctx context.Context, r *proxy.Request) proxy.Decision
+	inDialog func(ctx context.Context, r *proxy.Request) proxy.Decision
 	response func(r *proxy.Reply) proxy.Verdict
 }
 
@@ -33,6 +34,13 @@ func (f *function) Initial(ctx context.Context, r *proxy.Request) proxy.Decision
 	return f.initial(ctx, r)
 }
 
+func (f *function) InDialog(ctx context.Context, r *proxy.Request) proxy.Decision {
+	if f.inDialog == nil {
+		return f.Forwarding.InDialog(ctx, r)
+	}
+	return f.inDialog(ctx, r)
+}
+
 func (f *function) Response(r *proxy.Reply) proxy.Verdict {
 	if f.response == nil {
 		return proxy.Verdict{}
@@ -44,16 +52,24 @@ type world struct {
 	alice, bob, carol *proxytest.Peer
 	core              *proxy.Core
 	net               *transporttest.Network
+	phone             proxy.Flow // of the last OPTIONS
 }
 
 // in runs a test in fake time around one proxy with the given functions; the first gets what comes from the wire.
-func in(t *testing.T, names proxytest.Names, test func(t *testing.T, w world), functions ...*function) {
+func in(t *testing.T, names proxytest.Names, test func(t *testing.T, w *world), functions ...*function) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		n := transporttest.NewNetwork(t)
+		w := &world{net: n}
 		cfg := proxy.Config{
-			Accept: func(*sip.Message, proxy.Flow) proxy.Function { return functions[0] },
+			Reconnect: true,
+			Accept: func(m *sip.Message, f proxy.Flow) proxy.Function {
+				if m.Method == sip.OPTIONS {
+					w.phone = f
+				}
+				return functions[0]
+			},
 			Local: func(u sip.URI) proxy.Function {
 				for _, f := range functions {
 					if u.Host == f.name {
@@ -63,7 +79,6 @@ func in(t *testing.T, names proxytest.Names, test func(t *testing.T, w world), f
 				return nil
 			},
 		}
-		w := world{net: n}
 		w.core = proxytest.Start(t, ctx, n, cfg, names, transporttest.UDP("", at), transporttest.TCP("", at))
 		w.alice = proxytest.NewPeer(t, n, "10.0.0.1:5060")
 		w.bob = proxytest.NewPeer(t, n, "10.0.0.2:5060")
@@ -88,7 +103,7 @@ v=0
 `
 
 func TestCallThrough(t *testing.T) {
-	in(t, nil, func(t *testing.T, w world) {
+	in(t, nil, func(t *testing.T, w *world) {
 		w.alice.Send("udp:"+at, invite)
 		got := w.bob.Expect("INVITE")
 		if got.Get(sip.MaxForwards) != "69" || got.Count(sip.Via) != 2 || got.Body != "v=0\n" {
@@ -109,7 +124,7 @@ func TestCallThrough(t *testing.T) {
 }
 
 func TestRetransmissionsAreAbsorbed(t *testing.T) {
-	in(t, nil, func(t *testing.T, w world) {
+	in(t, nil, func(t *testing.T, w *world) {
 		m := w.alice.Send("udp:"+at, invite)
 		got := w.bob.Expect("INVITE")
 		w.alice.Send("udp:"+at, m.String())
@@ -139,7 +154,7 @@ func fork(targets ...string) *function {
 }
 
 func TestForkFirstAnswerCancelsTheOthers(t *testing.T) {
-	in(t, nil, func(t *testing.T, w world) {
+	in(t, nil, func(t *testing.T, w *world) {
 		w.alice.Send("tcp:"+at, invite)
 		b, c := w.bob.Expect("INVITE"), w.carol.Expect("INVITE")
 		w.bob.Reply(b, 180)
@@ -163,7 +178,7 @@ func TestForkBestResponse(t *testing.T) {
 		"503 last": {503, 500, 500},
 	} {
 		t.Run(name, func(t *testing.T) {
-			in(t, nil, func(t *testing.T, w world) {
+			in(t, nil, func(t *testing.T, w *world) {
 				w.alice.Send("tcp:"+at, invite)
 				b, cc := w.bob.Expect("INVITE"), w.carol.Expect("INVITE")
 				w.bob.Reply(b, c.b)
@@ -186,7 +201,7 @@ func TestCancel(t *testing.T) {
 		return strings.ReplaceAll(strings.Replace(m.String(), "INVITE sip", "CANCEL sip", 1), "1 INVITE", "1 CANCEL")
 	}
 	t.Run("after ringing", func(t *testing.T) {
-		in(t, nil, func(t *testing.T, w world) {
+		in(t, nil, func(t *testing.T, w *world) {
 			m := w.alice.Send("tcp:"+at, invite)
 			b, c := w.bob.Expect("INVITE"), w.carol.Expect("INVITE")
 			w.bob.Reply(b, 180)
@@ -207,7 +222,7 @@ func TestCancel(t *testing.T) {
 		}, fork("sip:10.0.0.2;transport=tcp", "sip:10.0.0.3;transport=tcp"))
 	})
 	t.Run("before any response", func(t *testing.T) {
-		in(t, nil, func(t *testing.T, w world) {
+		in(t, nil, func(t *testing.T, w *world) {
 			m := w.alice.Send("tcp:"+at, invite)
 			b := w.bob.Expect("INVITE")
 			w.alice.Send("tcp:"+at, cancelOf(m))
@@ -221,7 +236,7 @@ func TestCancel(t *testing.T) {
 		}, fork("sip:10.0.0.2;transport=tcp"))
 	})
 	t.Run("crossing a 200", func(t *testing.T) {
-		in(t, nil, func(t *testing.T, w world) {
+		in(t, nil, func(t *testing.T, w *world) {
 			m := w.alice.Send("tcp:"+at, invite)
 			b := w.bob.Expect("INVITE")
 			w.bob.Reply(b, 180)
@@ -241,7 +256,7 @@ func TestCancel(t *testing.T) {
 			<-ctx.Done()
 			return proxy.Answer(r, 504)
 		}}
-		in(t, nil, func(t *testing.T, w world) {
+		in(t, nil, func(t *testing.T, w *world) {
 			m := w.alice.Send("tcp:"+at, invite)
 			w.alice.Expect("100")
 			w.alice.Send("tcp:"+at, cancelOf(m))
@@ -250,7 +265,7 @@ func TestCancel(t *testing.T) {
 		}, slow)
 	})
 	t.Run("of nothing", func(t *testing.T) {
-		in(t, nil, func(t *testing.T, w world) {
+		in(t, nil, func(t *testing.T, w *world) {
 			w.alice.Send("tcp:"+at, strings.ReplaceAll(invite, "INVITE", "CANCEL"))
 			w.alice.Expect("481")
 		}, fork("sip:10.0.0.2"))
@@ -259,7 +274,7 @@ func TestCancel(t *testing.T) {
 
 func TestFailOver(t *testing.T) {
 	names := proxytest.Names{"pool.test": {"tcp:10.0.0.8:5060", "tcp:10.0.0.2:5060", "tcp:10.0.0.3:5060"}}
-	in(t, names, func(t *testing.T, w world) {
+	in(t, names, func(t *testing.T, w *world) {
 		w.alice.Send("tcp:"+at, invite) // nobody is at 10.0.0.8
 		w.bob.Reply(w.bob.Expect("INVITE"), 503)
 		w.bob.Expect("ACK")
@@ -269,7 +284,7 @@ func TestFailOver(t *testing.T) {
 }
 
 func TestNonInviteTimeoutIsSilent(t *testing.T) {
-	in(t, nil, func(t *testing.T, w world) {
+	in(t, nil, func(t *testing.T, w *world) {
 		w.alice.Send("tcp:"+at, strings.ReplaceAll(invite, "INVITE", "MESSAGE"))
 		w.bob.Expect("MESSAGE")
 		w.alice.Quiet(50 * time.Second) // RFC 4320: no 408
@@ -277,7 +292,7 @@ func TestNonInviteTimeoutIsSilent(t *testing.T) {
 }
 
 func TestInviteTimeout(t *testing.T) {
-	in(t, nil, func(t *testing.T, w world) {
+	in(t, nil, func(t *testing.T, w *world) {
 		w.alice.Send("tcp:"+at, invite)
 		w.bob.Expect("INVITE")
 		w.alice.Expect("408")
@@ -285,7 +300,7 @@ func TestInviteTimeout(t *testing.T) {
 }
 
 func TestTimerC(t *testing.T) {
-	in(t, nil, func(t *testing.T, w world) {
+	in(t, nil, func(t *testing.T, w *world) {
 		w.alice.Send("tcp:"+at, invite)
 		b := w.bob.Expect("INVITE")
 		w.bob.Reply(b, 180)
@@ -308,7 +323,7 @@ func TestHopsInMemory(t *testing.T) {
 		seen = *r
 		return proxy.Forward(proxy.Target{Msg: r.Msg})
 	}}
-	in(t, nil, func(t *testing.T, w world) {
+	in(t, nil, func(t *testing.T, w *world) {
 		w.alice.Send("tcp:"+at, invite)
 		got := w.bob.Expect("INVITE")
 		if got.Has(sip.Route) || got.Count(sip.Via) != 2 {
@@ -327,7 +342,7 @@ func TestLoopInMemoryEnds(t *testing.T) {
 		r.Msg.Push(sip.Route, "<sip:loop.test;lr>")
 		return proxy.Forward(proxy.Target{Msg: r.Msg})
 	}}
-	in(t, nil, func(t *testing.T, w world) {
+	in(t, nil, func(t *testing.T, w *world) {
 		w.alice.Send("tcp:"+at, invite)
 		w.alice.Expect("482")
 	}, loop)
@@ -346,7 +361,7 @@ func TestLivenessAndInstead(t *testing.T) {
 		m.URI = "sip:10.0.0.3;transport=tcp"
 		return proxy.Later(func(context.Context) proxy.Decision { return proxy.Forward(proxy.Target{Msg: m}) })
 	}
-	in(t, nil, func(t *testing.T, w world) {
+	in(t, nil, func(t *testing.T, w *world) {
 		start := time.Now()
 		w.alice.Send("tcp:"+at, strings.Replace(invite, "10.0.0.2", "10.0.0.2;transport=tcp", 1))
 		b := w.bob.Expect("INVITE")
@@ -364,7 +379,7 @@ func TestLivenessAndInstead(t *testing.T) {
 }
 
 func TestMaxForwards(t *testing.T) {
-	in(t, nil, func(t *testing.T, w world) {
+	in(t, nil, func(t *testing.T, w *world) {
 		w.alice.Send("tcp:"+at, strings.Replace(invite, "CSeq", "Max-Forwards: 0\nCSeq", 1))
 		w.alice.Expect("483")
 	}, fork("sip:10.0.0.2"))
@@ -372,7 +387,7 @@ func TestMaxForwards(t *testing.T) {
 
 // A gateway sends the request back as it got it, but for its own Via: that is a loop. With another Request-URI it is a spiral.
 func TestLoopOverTheWire(t *testing.T) {
-	in(t, nil, func(t *testing.T, w world) {
+	in(t, nil, func(t *testing.T, w *world) {
 		w.alice.Send("tcp:"+at, invite)
 		got := w.bob.Expect("INVITE")
 		back := got.Clone()
@@ -395,11 +410,11 @@ func TestLoopOverTheWire(t *testing.T) {
 
 func TestMaxBreadth(t *testing.T) {
 	two := fork("sip:10.0.0.2;transport=tcp", "sip:10.0.0.3;transport=tcp")
-	in(t, nil, func(t *testing.T, w world) {
+	in(t, nil, func(t *testing.T, w *world) {
 		w.alice.Send("tcp:"+at, strings.Replace(invite, "CSeq", "Max-Breadth: 1\nCSeq", 1))
 		w.alice.Expect("440")
 	}, two)
-	in(t, nil, func(t *testing.T, w world) {
+	in(t, nil, func(t *testing.T, w *world) {
 		w.alice.Send("tcp:"+at, strings.Replace(invite, "CSeq", "Max-Breadth: 5\nCSeq", 1))
 		b, c := w.bob.Expect("INVITE"), w.carol.Expect("INVITE")
 		if got := b.Get(sip.MaxBreadth) + c.Get(sip.MaxBreadth); got != "32" {

@@ -95,6 +95,13 @@ func NewPeer(t *testing.T, network *transporttest.Network, addr string) *Peer {
 	return p
 }
 
+// NewDatagramPeer adds a peer that listens on UDP only: connections to it are refused.
+func NewDatagramPeer(t *testing.T, network *transporttest.Network, addr string) *Peer {
+	p := &Peer{t: t, net: network, Addr: addr, inbox: make(chan got, 1000)}
+	p.node = network.Node(p, transporttest.UDP("", addr))
+	return p
+}
+
 // Network is where the peer lives.
 func (p *Peer) Network() *transporttest.Network { return p.net }
 
@@ -120,6 +127,25 @@ func (p *Peer) Expect(what string) *sip.Message {
 			return g.m
 		case <-time.After(60 * time.Second):
 			p.t.Fatalf("%s: nothing, want %s", p.Addr, what)
+		}
+	}
+}
+
+// Maybe returns the next message that is no 100, nil when none comes within d.
+func (p *Peer) Maybe(d time.Duration) *sip.Message {
+	deadline := time.After(d)
+	for {
+		select {
+		case g := <-p.inbox:
+			if describe(g.m) == "100" {
+				continue
+			}
+			if g.m.IsRequest() {
+				p.last = g.f
+			}
+			return g.m
+		case <-deadline:
+			return nil
 		}
 	}
 }
