@@ -14,7 +14,7 @@ const (
 	whyMail     = "not supported yet: the portal sends no mail"
 	whySNMP     = "not supported yet: there are no SNMP alarms; the same events are metrics on /metrics"
 	whySession  = "not supported yet: the router sets no session timers"
-	whyIFC      = "not supported yet: filter criteria are provisioned, and no application server is invoked"
+	whyIFC      = "not supported yet: application servers get no third-party registrations"
 	whyPBX      = "not supported yet: calls of PBXs that do not register are not taken"
 	whyThrottle = "accepted, no effect: overload is limited by calls in work, not by a token bucket"
 	whyLogs     = "accepted, no effect: logs go to standard output or log_directory; journald or logrotate bounds them"
@@ -69,10 +69,8 @@ func legacyOptions() []spec {
 		yes("enforce_user_phone", "N", whyENUM), yes("enforce_global_only_lookups", "N", whyENUM),
 
 		number("default_session_expires", "600", 90, month, whySession), number("max_session_expires", "600", 90, month, whySession),
-		number("session_continued_timeout_ms", "2000", 1, 60000, whyIFC),
-		number("session_terminated_timeout_ms", "4000", 1, 60000, whyIFC),
 		yes("force_third_party_reg_body", "N", whyIFC),
-		yes("request_shared_ifcs", "N", whyIFC), yes("apply_fallback_ifcs", "N", whyIFC), yes("reject_if_no_matching_ifcs", "N", whyIFC), text("dummy_app_server", "sipuri", whyIFC),
+		yes("request_shared_ifcs", "N", "accepted, no effect: shared sets of criteria are used wherever a profile names one"),
 		text("external_icscf_uri", "sipuri", "not supported yet: the router is its own I-CSCF"),
 		list("non_register_authentication", "nonregister", "not supported yet: only registrations are challenged"),
 		list("stateless_proxies", "hosts", "not supported yet: every SIP peer may be blacklisted"),

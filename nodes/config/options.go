@@ -56,6 +56,11 @@ type Options struct {
 	SIPTCPConnect         time.Duration `option:"sip_tcp_connect_timeout" scope:"shared" default:"2000" unit:"ms" min:"1" max:"60000"`
 	SIPTCPSend            time.Duration `option:"sip_tcp_send_timeout" scope:"shared" default:"2000" unit:"ms" min:"1" max:"60000"`
 	DiameterTimeout       time.Duration `option:"diameter_timeout_ms" scope:"shared" default:"200" unit:"ms" min:"1" max:"60000"`
+	SessionContinued      time.Duration `option:"session_continued_timeout_ms" scope:"shared" default:"2000" unit:"ms" min:"1" max:"60000"`
+	SessionTerminated     time.Duration `option:"session_terminated_timeout_ms" scope:"shared" default:"4000" unit:"ms" min:"1" max:"60000"`
+	ApplyFallbackIFCs     bool          `option:"apply_fallback_ifcs" scope:"shared" default:"N"`
+	RejectNoMatchingIFCs  bool          `option:"reject_if_no_matching_ifcs" scope:"shared" default:"N"`
+	DummyAppServer        string        `option:"dummy_app_server" scope:"shared" check:"sipuri"`
 	HSSTimeout            time.Duration `option:"sprout_homestead_timeout_ms" scope:"shared" unit:"ms" min:"1" max:"121000"`
 	EdgeDrainAnswer       string        `option:"edge_drain_answer" scope:"shared" default:"305" check:"drainanswer"`
 	// Secrets that the provider generates; every node that needs them reads them from shared configuration.

@@ -9,12 +9,14 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/clearwater-ims/clearwater/nodes/internal/ifc"
 	"github.com/clearwater-ims/clearwater/nodes/internal/sip"
 )
 
 // Profile is an implicit registration set.
 type Profile struct {
-	Identities []Identity // in document order, barred ones too
+	Identities []Identity    // in document order, barred ones too
+	Services   []ifc.Profile // one for each ServiceProfile, in document order
 }
 
 // Identity is one public identity.
@@ -22,6 +24,10 @@ type Identity struct {
 	URI    string // as in the document
 	Key    string // canonical form
 	Barred bool
+	// Service is the index of the identity's ServiceProfile in Profile.Services.
+	Service int
+	// Alias is the AliasIdentityGroupID, "" when the document has none.
+	Alias string
 }
 
 // ErrInvalid is wrapped by every error of Parse.
@@ -33,7 +39,9 @@ type document struct {
 		Identities []struct {
 			Identity string `xml:"Identity"`
 			Barred   string `xml:"BarringIndication"`
+			Alias    string `xml:"Extension>Extension>Extension>AliasIdentityGroupID"`
 		} `xml:"PublicIdentity"`
+		ifc.ProfileElement
 	} `xml:"ServiceProfile"`
 }
 
@@ -47,7 +55,9 @@ func Parse(text string) (*Profile, error) {
 		return nil, fmt.Errorf("%w: root element is %s", ErrInvalid, d.XMLName.Local)
 	}
 	p := &Profile{}
-	for _, sp := range d.Profiles {
+	for i := range d.Profiles {
+		sp := &d.Profiles[i]
+		p.Services = append(p.Services, sp.Profile())
 		for _, id := range sp.Identities {
 			uri := strings.TrimSpace(id.Identity)
 			u, err := sip.ParseURI(uri)
@@ -55,7 +65,7 @@ func Parse(text string) (*Profile, error) {
 				return nil, fmt.Errorf("%w: identity %q: %w", ErrInvalid, uri, err)
 			}
 			barred := strings.TrimSpace(id.Barred)
-			p.Identities = append(p.Identities, Identity{URI: uri, Key: u.Canonical(), Barred: barred == "1" || barred == "true"})
+			p.Identities = append(p.Identities, Identity{URI: uri, Key: u.Canonical(), Barred: barred == "1" || barred == "true", Service: i, Alias: strings.TrimSpace(id.Alias)})
 		}
 	}
 	if len(p.Identities) == 0 {
@@ -94,6 +104,15 @@ func (p *Profile) Find(key string) (Identity, bool) {
 		}
 	}
 	return Identity{}, false
+}
+
+// Criteria are those of an identity's service profile.
+func (p *Profile) Criteria(id Identity) *ifc.Profile { return &p.Services[id.Service] }
+
+// Aliases tells whether two identities of the set mean the same to services (TS 23.228 4.3.3.4): they share a service
+// profile and, where groups are given, the alias group.
+func (p *Profile) Aliases(a, b Identity) bool {
+	return a.Key == b.Key || a.Service == b.Service && a.Alias == b.Alias
 }
 
 // Unbarred lists the URIs that the user may use, the default one first (TS 24.229 5.4.1.2.2F).
