@@ -28,7 +28,7 @@ type Names struct {
 	cluster string
 	home    string
 	rrLevel int
-	nodeURI string
+	node    sip.URI // where application servers return requests to this very node
 }
 
 // New derives the names.
@@ -58,7 +58,8 @@ func New(o *config.Options) *Names {
 	case "pcscf,icscf,as":
 		n.rrLevel = 2
 	}
-	n.nodeURI = o.SCSCFNodeURI
+	n.node = nodeURI(o)
+	n.hosts[strings.ToLower(n.node.Host)] = true
 	return n
 }
 
