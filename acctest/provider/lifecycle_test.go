@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -118,19 +119,9 @@ func TestEnvironmentsLiveSideBySide(t *testing.T) {
 func TestNewImageRollsTheTier(t *testing.T) {
 	vars := small()
 	vars["counts"] = map[string]int{"router": 0, "edge": 0, "portal": 0, "xdms": 2}
-	images := t.TempDir()
-	root, err := deployment.Root()
-	if err != nil {
+	images := filepath.Join(t.TempDir(), "images")
+	if err := errors.Join(os.Mkdir(images, 0o755), copyImages(vars["image"].(string), images)); err != nil {
 		t.Fatal(err)
-	}
-	for _, role := range []string{"store", "diameter", "xdms", "router", "edge", "portal"} {
-		text, err := os.ReadFile(filepath.Join(root, "bin", role))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(images, role), text, 0o755); err != nil {
-			t.Fatal(err)
-		}
 	}
 	vars["image"] = images
 	d := deployment.Up(t, "acc-roll", vars)
@@ -162,5 +153,9 @@ func TestNewImageRollsTheTier(t *testing.T) {
 	if len(processes(t, d.Folder())) != 6 { // supervisor, store and its etcd, diameter, two xdms
 		t.Errorf("the spare node is left: %v", processes(t, d.Folder()))
 	}
+	if err := os.RemoveAll(images); err != nil { // neither a plan nor a destroy may need it
+		t.Fatal(err)
+	}
+	emptyPlan(t, d)
 	leavesNothing(t, d)
 }

@@ -96,10 +96,7 @@ func TestHomeDomainAndNameCannotChange(t *testing.T) {
 // As an ordinary user the ports below 1024 move, and everything else is the same.
 func TestOrdinaryUser(t *testing.T) {
 	r := newRoot(t, true)
-	image := filepath.Join(r.tree, "bin")
-	if r.credential != nil {
-		image = filepath.Join(filepath.Dir(r.dir), "bin")
-	}
+	image := images
 	config := whole
 	after := ""
 	for _, role := range []string{"store", "diameter", "xdms", "router", "edge", "portal"} {
@@ -150,7 +147,7 @@ func TestOccupiedPortIsNamed(t *testing.T) {
 	defer func() { _ = taken.Close() }()
 	config := "provider \"clearwater\" {\n local = { addresses = \"" + block + ".0/24\" }\n}\n" + strings.ReplaceAll(whole, "refuse", "occupied")
 	for _, role := range []string{"store", "xdms"} {
-		config += "resource \"clearwater_tier\" \"" + role + "\" {\n site_id = clearwater_site.s.id\n role = \"" + role + "\"\n node_count = 1\n image = \"" + filepath.Join(r.tree, "bin") + "\"\n" +
+		config += "resource \"clearwater_tier\" \"" + role + "\" {\n site_id = clearwater_site.s.id\n role = \"" + role + "\"\n node_count = 1\n image = \"" + images + "\"\n" +
 			map[string]string{"xdms": " after = [clearwater_tier.store.id]\n"}[role] + "}\n"
 	}
 	r.write(t, config)

@@ -51,7 +51,7 @@ func (r *root) private(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	for _, cmd := range [][]string{
-		{"cp", "-r", filepath.Join(r.tree, "bin"), filepath.Join(r.tree, "build/terraform/mirror"), dir},
+		{"cp", "-r", filepath.Join(r.tree, "build/terraform/mirror"), dir},
 		{"cp", r.terraform, filepath.Join(dir, "terraform")},
 	} {
 		if out, err := exec.CommandContext(t.Context(), cmd[0], cmd[1:]...).CombinedOutput(); err != nil {

@@ -81,14 +81,9 @@ func (r *Resource) ModifyPlan(ctx context.Context, req resource.ModifyPlanReques
 	}
 	r.checkCount(plan, &resp.Diagnostics)
 	plan.Status = types.StringValue(complete)
-	if !plan.Image.IsUnknown() && !plan.Role.IsUnknown() {
-		image, err := resolve(plan.Image.ValueString(), config.Role(plan.Role.ValueString()))
-		if err != nil {
-			resp.Diagnostics.AddAttributeError(path.Root("image"), "The image cannot be used", fmt.Sprintf("image = %s: %s. Allowed is a manifest, a folder with a binary named %s, or a binary. "+
-				"`make build` writes bin/images.json.", plan.Image, err, plan.Role.ValueString()))
-			return
-		}
-		plan.ImageDigest = types.StringValue(image.SHA256)
+	planImage(&plan, state, &resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
 	}
 	if sameNodes(state, plan) {
 		plan.Nodes, plan.Endpoints = state.Nodes, state.Endpoints
@@ -96,6 +91,27 @@ func (r *Resource) ModifyPlan(ctx context.Context, req resource.ModifyPlanReques
 		plan.Nodes, plan.Endpoints = types.MapUnknown(types.StringType), types.ListUnknown(types.StringType)
 	}
 	resp.Diagnostics.Append(resp.Plan.Set(ctx, plan)...)
+}
+
+// planImage looks at the image's content. Where the tier exists and its image cannot be looked at now, nodes go on with
+// what they run: Terraform plans so before it destroys, too, and a destroy must not fail for want of an image.
+func planImage(plan *model, state model, diags *diag.Diagnostics) {
+	if plan.Image.IsUnknown() || plan.Role.IsUnknown() {
+		return
+	}
+	image, err := resolve(plan.Image.ValueString(), config.Role(plan.Role.ValueString()))
+	if err == nil {
+		plan.ImageDigest = types.StringValue(image.SHA256)
+		return
+	}
+	at, detail := path.Root("image"), fmt.Sprintf("image = %s: %s. Allowed is a manifest, a folder with a binary named %s, or a binary. `make build` writes bin/images.json.",
+		plan.Image, err, plan.Role.ValueString())
+	if plan.Image.Equal(state.Image) && !state.ImageDigest.IsNull() {
+		plan.ImageDigest = state.ImageDigest
+		diags.AddAttributeWarning(at, "The image cannot be looked at", detail+" Existing nodes go on with what they run.")
+		return
+	}
+	diags.AddAttributeError(at, "The image cannot be used", detail)
 }
 
 func (r *Resource) checkCount(plan model, diags *diag.Diagnostics) {
