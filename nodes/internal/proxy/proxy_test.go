@@ -84,6 +84,7 @@ func in(t *testing.T, names proxytest.Names, test func(t *testing.T, w *world), 
 		w.bob = proxytest.NewPeer(t, n, "10.0.0.2:5060")
 		w.carol = proxytest.NewPeer(t, n, "10.0.0.3:5060")
 		test(t, w)
+		synctest.Wait() // what is on its way arrives
 		if held := w.core.Held(); held != 0 {
 			t.Errorf("%d transactions are left without a final response", held)
 		}

@@ -29,8 +29,10 @@ type world struct {
 	t      *testing.T
 	edge   *proxytest.Peer
 	router *functions.Router
+	second *functions.Router // another node of the same cluster, at 10.1.0.3
 	hss    *hsstest.HSS
 	store  *registrations.Memory
+	counts *prometheus.Registry // of the first
 	cseq   int
 }
 
@@ -54,20 +56,34 @@ func in(t *testing.T, options string, test func(w *world)) {
 		w := &world{t: t, hss: hsstest.New("ims.test", "sip:scscf.router.ims.test;transport=TCP"), store: registrations.NewMemory()}
 		w.hss.Add("alice@ims.test", "secret", "sip:alice@ims.test", "tel:+15551")
 		w.hss.Add("bob@ims.test", "secret", "sip:bob@ims.test")
-		node := n.Node(nil, transporttest.TCP("", "10.1.0.1:5054"), transporttest.TCP("", "10.1.0.1:5052"), transporttest.UDP("", "10.1.0.1:5054"))
-		w.router = functions.New(o, functions.Deps{
-			HSS: w.hss, Store: w.store, Now: time.Now, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(), Wire: node,
-			Resolver: proxytest.Names{"gateway.test": {"tcp:10.1.0.9:5060"}, "elsewhere.test": {"tcp:10.1.0.9:5060"}},
-		})
-		node.Handle(w.router.Core)
-		done := make(chan struct{})
-		go func() { defer close(done); _ = w.router.Core.Run(ctx) }()
+		w.counts = prometheus.NewRegistry()
+		router := func(addr string, counts *prometheus.Registry) *functions.Router {
+			o := *o
+			o.LocalIP, o.PublicIP = addr, addr
+			node := n.Node(nil, transporttest.TCP("", addr+":5054"), transporttest.TCP("", addr+":5052"), transporttest.UDP("", addr+":5054"))
+			r := functions.New(&o, functions.Deps{
+				HSS: w.hss, Store: w.store, Now: time.Now, Log: slog.New(slog.DiscardHandler), Metrics: counts, Wire: node,
+				Resolver: proxytest.Names{
+					"gateway.test": {"tcp:10.1.0.9:5060"}, "elsewhere.test": {"tcp:10.1.0.9:5060"},
+					"one.test": {"tcp:10.1.0.11:5054"}, "two.test": {"tcp:10.1.0.12:5054"}, "away.test": {"tcp:10.1.0.99:5054"},
+				},
+			})
+			node.Handle(r.Core)
+			return r
+		}
+		w.router, w.second = router("10.1.0.1", w.counts), router("10.1.0.3", prometheus.NewRegistry())
+		done := make(chan struct{}, 2)
+		for _, r := range []*functions.Router{w.router, w.second} {
+			go func() { defer func() { done <- struct{}{} }(); _ = r.Core.Run(ctx) }()
+		}
 		w.edge = proxytest.NewPeer(t, n, "10.1.0.2:5058")
 		test(w)
+		synctest.Wait() // what is on its way arrives
 		if held := w.router.Core.Held(); held != 0 {
 			t.Errorf("%d transactions are left without a final response", held)
 		}
 		cancel()
+		<-done
 		<-done
 	})
 }
@@ -449,9 +465,21 @@ func TestNumbersAndForeignDomains(t *testing.T) {
 func TestOptionsPoll(t *testing.T) {
 	in(t, "", func(w *world) {
 		w.hss.FailWith(context.DeadlineExceeded)
-		for _, uri := range []string{"sip:10.1.0.1:5054", "sip:scscf.router.ims.test", "sip:router.ims.test"} {
-			w.edge.Send(scscf, "OPTIONS "+uri+" SIP/2.0\nFrom: <sip:poll@x.test>;tag=1\nTo: <"+uri+">\nCall-ID: "+uri+"\nCSeq: 1 OPTIONS\n")
+		ask := func(uri string, routes ...string) {
+			for i := range routes {
+				routes[i] = "Route: " + routes[i] + "\n"
+			}
+			w.edge.Send(scscf, "OPTIONS "+uri+" SIP/2.0\n"+strings.Join(routes, "")+"From: <sip:poll@x.test>;tag=1\nTo: <"+uri+">\nCall-ID: "+uri+"\nCSeq: 1 OPTIONS\n")
+		}
+		for _, uri := range []string{"sip:10.1.0.1:5054", "sip:scscf.router.ims.test", "sip:router.ims.test", "sip:poll-sip@10.1.0.1:5054"} {
+			ask(uri)
 			w.edge.Expect("200")
 		}
+		ask("sip:10.1.0.1:5054", "<sip:10.1.0.1:5054;lr>")
+		w.edge.Expect("200")
+		ask("sip:10.1.0.1:5054", "<sip:10.1.0.1:5054;lr>", "<sip:10.1.0.1:5054;lr>") // two Routes: to be routed
+		w.edge.Expect("404")
+		ask("sip:alice@ims.test") // to a user: to be routed, and nobody can say where
+		w.edge.Expect("504")
 	})
 }
