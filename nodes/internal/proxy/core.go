@@ -35,6 +35,8 @@ type Config struct {
 	// Here tells the hosts that mean this node or its cluster: an OPTIONS to one of them is a poll and is answered 200
 	// without asking any back end. nil: none.
 	Here func(host string) bool
+	// Userless says that no user lives at those hosts: an OPTIONS to sip:anybody@here is a poll as well.
+	Userless bool
 	// SentBy is the host:port that Via shows on a flow.
 	SentBy func(f Flow) string
 	// Timers of the transaction layer; TimerC defaults to 180 s and is the longest wait for a final response after a provisional one.
@@ -166,7 +168,7 @@ func (u user) Request(tx *transaction.Server) {
 // polls tells an OPTIONS that asks whether this node lives: for the node itself, with at most its own Route.
 func (c *Core) polls(m *sip.Message) bool {
 	u, err := sip.ParseURI(m.URI)
-	if c.cfg.Here == nil || err != nil || u.User != "" || !c.cfg.Here(u.Host) {
+	if c.cfg.Here == nil || err != nil || (u.User != "" && !c.cfg.Userless) || !c.cfg.Here(u.Host) {
 		return false
 	}
 	switch m.Count(sip.Route) {

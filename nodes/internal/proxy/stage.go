@@ -201,6 +201,10 @@ func (s *stage) response(b *branch, r *Reply) {
 		}
 		return
 	}
+	if r.Msg.Status == 503 && r.Flow != nil && (b.target.Flow != nil || !r.Msg.Has(sip.RetryAfter)) {
+		// Upstream would take it for ours and turn to another node (RFC 3261 16.7 step 6, 21.5.4).
+		r.Msg.Status, r.Msg.Reason = 500, sip.StatusText(500)
+	}
 	first := b.finish()
 	if first {
 		s.pending--

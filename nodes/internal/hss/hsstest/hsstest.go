@@ -19,6 +19,7 @@ import (
 type HSS struct {
 	domain string
 	server string
+	wanted *hss.Capabilities
 
 	mu          sync.Mutex
 	private     map[string]digest
@@ -120,6 +121,20 @@ func (h *HSS) identity(impu string, change func(*profile, *Identity)) {
 	}
 }
 
+// SetServer changes the S-CSCF that answers name; "" names none, so that capabilities decide.
+func (h *HSS) SetServer(name string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.server = name
+}
+
+// SetCapabilities makes answers carry what a subscriber needs of an S-CSCF.
+func (h *HSS) SetCapabilities(c *hss.Capabilities) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.wanted = c
+}
+
 // Remove forgets a public identity.
 func (h *HSS) Remove(impu string) {
 	h.mu.Lock()
@@ -190,7 +205,7 @@ func (h *HSS) Authorize(_ context.Context, req *hss.AuthorizeRequest) (*hss.Auth
 	case req.GetWantVector() && strings.HasPrefix(req.GetScheme(), "aka"):
 		return refuse(hss.Result_RESULT_UNSUPPORTED_SCHEME, "%q has no AKA key", req.GetImpi())
 	}
-	resp := &hss.AuthorizeResponse{ServerName: h.server, ResultCode: hss.FirstRegistration}
+	resp := &hss.AuthorizeResponse{ServerName: h.server, ResultCode: hss.FirstRegistration, Capabilities: h.wanted}
 	if req.GetWantVector() {
 		resp.Digest = &hss.Digest{Ha1: auth.ha1, Realm: auth.realm, Qop: "auth"}
 	}
@@ -211,7 +226,7 @@ func (h *HSS) Locate(_ context.Context, req *hss.LocateRequest) (*hss.LocateResp
 	if s == nil {
 		return &hss.LocateResponse{Result: hss.Result_RESULT_UNKNOWN, Detail: fmt.Sprintf("public identity %q is not known", req.GetImpu())}, nil
 	}
-	resp := &hss.LocateResponse{ServerName: h.server, ResultCode: hss.FirstRegistration}
+	resp := &hss.LocateResponse{ServerName: h.server, ResultCode: hss.FirstRegistration, Capabilities: h.wanted}
 	if req.GetWantProfile() {
 		resp.RegData = &hss.RegData{ImsSubscription: s.xml()}
 	}

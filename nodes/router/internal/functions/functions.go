@@ -67,12 +67,12 @@ func New(o *config.Options, deps Deps) *Router {
 	}
 	sentBy := sip.HostPort(o.LocalIP, o.SCSCFPort)
 	r.Core = proxy.New(proxy.Config{
-		Accept:  r.accept,
-		Local:   r.local,
-		SentBy:  func(proxy.Flow) string { return sentBy },
-		Here:    func(host string) bool { return names().Here(host) },
+		Accept: r.accept,
+		Local:  r.local,
+		SentBy: func(proxy.Flow) string { return sentBy },
+		Here:   func(host string) bool { return names().Here(host) }, Userless: true,
 		StayUDP: o.DisableTCPSwitch, Reconnect: true, // every peer of a router listens
-		Timers:  deps.Timers,
+		Timers: deps.Timers,
 	}, proxy.Deps{Resolver: deps.Resolver, Wire: deps.Wire, Log: deps.Log, Observe: newObserver(deps.Metrics, func() int64 { return r.Core.Held() })})
 	return r
 }

@@ -478,7 +478,7 @@ func TestOptionsPoll(t *testing.T) {
 		ask("sip:10.1.0.1:5054", "<sip:10.1.0.1:5054;lr>")
 		w.edge.Expect("200")
 		ask("sip:10.1.0.1:5054", "<sip:10.1.0.1:5054;lr>", "<sip:10.1.0.1:5054;lr>") // two Routes: to be routed
-		w.edge.Expect("404")
+		w.edge.Expect("504")
 		ask("sip:alice@ims.test") // to a user: to be routed, and nobody can say where
 		w.edge.Expect("504")
 	})

@@ -40,6 +40,7 @@ type handler struct {
 	register *hss.AuthorizeRequest // the question, for a second choice
 	locate   *hss.LocateRequest
 	tried    map[string]bool // S-CSCFs that have failed
+	failure  *sip.Message    // what the last of them answered, if it did
 	original *sip.Message
 }
 
@@ -87,10 +88,7 @@ func (h *handler) toRegistrar(ctx context.Context, r *proxy.Request) proxy.Decis
 	}
 	server, ok := h.choose(answer.GetServerName(), answer.GetCapabilities())
 	if !ok {
-		return proxy.AnswerReason(r, 600, "icscf", "no S-CSCF has the capabilities that the subscriber needs")
-	}
-	if h.tried[server.String()] {
-		return proxy.AnswerReason(r, 504, "icscf", "every S-CSCF of the subscriber has failed")
+		return h.noServer(r, 600)
 	}
 	h.tried[server.String()] = true
 	m := h.original.Clone()
@@ -101,19 +99,37 @@ func (h *handler) toRegistrar(ctx context.Context, r *proxy.Request) proxy.Decis
 	return proxy.Forward(proxy.Target{Msg: m, Tag: server.String()})
 }
 
-// choose takes the HSS's S-CSCF, else one by capabilities; never one that has failed for this request, if another is there.
+// noServer answers when no S-CSCF is left: with the status for a subscriber that none can serve, or with how the last one
+// failed.
+func (h *handler) noServer(r *proxy.Request, status int) proxy.Decision {
+	switch {
+	case len(h.tried) == 0:
+		return proxy.AnswerReason(r, status, "icscf", "no S-CSCF has the capabilities that the subscriber needs")
+	case h.failure != nil:
+		return proxy.AnswerWith(h.failure)
+	default:
+		return proxy.AnswerReason(r, 504, "icscf", "every S-CSCF of the subscriber has failed")
+	}
+}
+
+// choose takes the HSS's S-CSCF, else one by capabilities, else, when none are configured, this deployment's; never one
+// that has failed for this request.
 func (h *handler) choose(name string, wanted *hss.Capabilities) (sip.URI, bool) {
-	if name != "" && !h.tried[name] {
-		if u, err := sip.ParseURI(name); err == nil {
+	if name != "" {
+		u, err := sip.ParseURI(name)
+		if err == nil && !h.tried[u.String()] {
 			return u, true
 		}
-		h.deps.Log.Error("the HSS names an S-CSCF that is no SIP URI", "server_name", name)
+		if err != nil {
+			h.deps.Log.Error("the HSS names an S-CSCF that is no SIP URI", "server_name", name)
+		}
 	}
-	if server, ok := h.deps.Pool().Select(wanted, h.tried); ok {
-		return server, true
+	pool := h.deps.Pool()
+	if len(pool.Servers) > 0 {
+		return pool.Select(wanted, h.tried)
 	}
 	u, err := sip.ParseURI(h.names.ServerName())
-	return u, err == nil && len(wanted.GetMandatory()) == 0
+	return u, err == nil && len(wanted.GetMandatory()) == 0 && !h.tried[u.String()]
 }
 
 // session finds the S-CSCF of the called user, or of the calling one when the Route asked for that (";orig").
@@ -162,17 +178,14 @@ func (h *handler) located(r *proxy.Request, identity sip.URI, answer *hss.Locate
 	case hss.Result_RESULT_UNAVAILABLE, hss.Result_RESULT_TIMEOUT:
 		return proxy.AnswerReason(r, 504, "hss", answer.GetDetail())
 	default:
-		if identity.IsNumber(false) && !h.locate.GetOriginating() {
+		if answer.GetResult() == hss.Result_RESULT_UNKNOWN && identity.IsNumber(false) && !h.locate.GetOriginating() {
 			return proxy.Forward(proxy.Target{Msg: r.Msg, Hop: h.names.URI(network.BGCF)})
 		}
 		return proxy.AnswerReason(r, 404, "hss", answer.GetDetail())
 	}
 	server, ok := h.choose(answer.GetServerName(), answer.GetCapabilities())
 	if !ok {
-		return proxy.AnswerReason(r, 480, "icscf", "no S-CSCF has the capabilities that the subscriber needs")
-	}
-	if h.tried[server.String()] {
-		return proxy.AnswerReason(r, 504, "icscf", "every S-CSCF of the subscriber has failed")
+		return h.noServer(r, 480)
 	}
 	h.tried[server.String()] = true
 	m := h.original.Clone()
@@ -187,26 +200,41 @@ func (h *handler) located(r *proxy.Request, identity sip.URI, answer *hss.Locate
 	return proxy.Forward(proxy.Target{Msg: m, Carry: answer, Tag: server.String()})
 }
 
-// Response tries another S-CSCF when the chosen one does not answer (TS 24.229 5.3.1.3): once each.
+// Response tries another S-CSCF when the chosen one fails (TS 24.229 5.3.1.3, 5.3.2.1): once each.
 func (h *handler) Response(r *proxy.Reply) proxy.Verdict {
-	if r.Made == proxy.Received || r.Rang || h.original == nil || r.Target.Tag == nil {
+	if h.original == nil || r.Target.Tag == nil || !h.failed(r) {
 		return proxy.Verdict{}
+	}
+	if h.failure = nil; r.Made == proxy.Received {
+		h.failure = r.Msg
 	}
 	again := &proxy.Request{Msg: h.original.Clone()}
 	if h.register != nil {
 		h.register.AuthType = "CAPAB"
 		return proxy.Later(func(ctx context.Context) proxy.Decision { return h.toRegistrar(ctx, again) })
 	}
-	if h.locate != nil {
-		h.locate.AuthType = "CAPAB"
-		return proxy.Later(func(ctx context.Context) proxy.Decision {
-			answer, err := h.deps.HSS.Locate(ctx, h.locate)
-			if err != nil {
-				answer = &hss.LocateResponse{Result: hss.ResultOf(err), Detail: err.Error()}
-			}
-			identity, _ := sip.ParseURI(h.locate.GetImpu())
-			return h.located(again, identity, answer)
-		})
+	h.locate.AuthType = "CAPAB"
+	return proxy.Later(func(ctx context.Context) proxy.Decision {
+		answer, err := h.deps.HSS.Locate(ctx, h.locate)
+		if err != nil {
+			answer = &hss.LocateResponse{Result: hss.ResultOf(err), Detail: err.Error()}
+		}
+		identity, _ := sip.ParseURI(h.locate.GetImpu())
+		return h.located(again, identity, answer)
+	})
+}
+
+// failed tells a response that says that the S-CSCF cannot serve, rather than what it or somebody behind it decided. An
+// S-CSCF of this node has decided whatever it answers.
+func (h *handler) failed(r *proxy.Reply) bool {
+	switch {
+	case r.Made != proxy.Received:
+		return !r.Rang
+	case r.Flow == nil || r.Rang:
+		return false
+	case r.Msg.Status >= 500 && r.Msg.Status < 600:
+		return true
+	default:
+		return h.register != nil && (r.Msg.Status == 480 || r.Msg.Status >= 300 && r.Msg.Status < 400)
 	}
-	return proxy.Verdict{}
 }

@@ -33,12 +33,14 @@ func ParsePool(text string) (*Pool, error) {
 		return nil, fmt.Errorf("reading s-cscf.json: %w", err)
 	}
 	for i, s := range doc.Servers {
-		if _, err := sip.ParseURI(s.URI); err != nil {
+		u, err := sip.ParseURI(s.URI)
+		if err != nil || (u.Scheme != "sip" && u.Scheme != "sips") {
 			return nil, fmt.Errorf("reading s-cscf.json: entry %d: server %q is no SIP URI", i+1, s.URI)
 		}
 		if s.Weight < 0 || s.Priority < 0 {
 			return nil, fmt.Errorf("reading s-cscf.json: entry %d: priority %d and weight %d must not be negative", i+1, s.Priority, s.Weight)
 		}
+		doc.Servers[i].URI = u.String()
 	}
 	return &Pool{doc.Servers}, nil
 }

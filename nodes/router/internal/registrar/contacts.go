@@ -3,6 +3,7 @@ package registrar
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -78,7 +79,7 @@ func binding(m *sip.Message, value, impi string, now time.Time, header int, long
 	lasts := lifetime(a.Params, header, longest)
 	number, _ := m.CSeq()
 	b := &registrations.Binding{
-		Id: bindingID(a, emergency), Uri: a.URI, Path: m.All(sip.Path), CallId: m.CallID(), Cseq: number,
+		Id: bindingID(a, u, emergency), Uri: a.URI, Path: m.All(sip.Path), CallId: m.CallID(), Cseq: number,
 		ExpiresAt: now.Add(lasts).UnixMilli(), Params: sip.DelParam(sip.DelParam(a.Params, "expires"), "q"), Impi: impi,
 		Emergency: emergency, Q: qualityOf(a.Params),
 	}
@@ -101,8 +102,8 @@ func lifetime(params string, header int, longest time.Duration) time.Duration {
 }
 
 // bindingID is the instance and reg-id of RFC 5626 6, else the contact URI; an emergency registration is one of its own.
-func bindingID(a sip.Address, emergency bool) string {
-	id := a.URI
+func bindingID(a sip.Address, u sip.URI, emergency bool) string {
+	id := normalised(u)
 	if instance, ok := sip.Param(a.Params, "+sip.instance"); ok && instance != "" {
 		id = instance
 		if reg, ok := sip.Param(a.Params, "reg-id"); ok {
@@ -113,6 +114,40 @@ func bindingID(a sip.Address, emergency bool) string {
 		return "sos" + id
 	}
 	return id
+}
+
+// normalised is a contact URI in the form in which equal ones are the same text (RFC 3261 19.1.4): case and order of
+// parameters, needless escapes and the case of the host make no difference. A parameter that only one of two URIs has
+// does: phones behind one NAT tell themselves apart by such.
+func normalised(u sip.URI) string {
+	if u.Scheme != "sip" && u.Scheme != "sips" {
+		return u.String()
+	}
+	port := u.Port
+	plain := u.Canonical()
+	if port != 0 {
+		user, _, found := strings.Cut(strings.TrimPrefix(plain, u.Scheme+":"), "@")
+		plain = u.Scheme + ":"
+		if found {
+			plain += user + "@"
+		}
+		plain += sip.HostPort(strings.ToLower(u.Host), port)
+	}
+	var params []string
+	sip.Params(u.Params, func(name, value string) bool {
+		if value != "" {
+			name += "=" + value
+		}
+		params = append(params, ";"+strings.ToLower(name))
+		return true
+	})
+	slices.Sort(params)
+	headers := strings.Split(strings.TrimPrefix(u.Headers, "?"), "&")
+	slices.Sort(headers)
+	if joined := strings.Join(headers, "&"); joined != "" {
+		params = append(params, "?"+joined)
+	}
+	return plain + strings.Join(params, "")
 }
 
 // qualityOf reads q in thousandths; absent or malformed is 1.
