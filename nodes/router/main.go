@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -53,6 +54,8 @@ func start(ctx context.Context, n *service.Node) (service.Running, error) {
 	n.OnOptions(r.functions.SetOptions)
 	n.OnDocument("scscf_json", document(n, "scscf_json", r.functions.SetPool))
 	n.OnDocument("bgcf_json", document(n, "bgcf_json", r.functions.SetRoutes))
+	n.OnDocument("shared_ifcs", document(n, "shared_ifcs", r.functions.SetSharedCriteria))
+	n.OnDocument("fallback_ifcs", document(n, "fallback_ifcs", r.functions.SetFallbackCriteria))
 	n.Holds("transactions", r.functions.Core.Held)
 	deps := httpapi.Deps{Registrar: r.functions.Registrar, Reader: store, HSS: questions, Profiles: r.functions.Profiles, Log: n.Log}
 	return r, r.listenHTTP(ctx, n, deps)
@@ -61,7 +64,11 @@ func start(ctx context.Context, n *service.Node) (service.Running, error) {
 // document takes a document's text; one that is wrong is told and leaves the old one in force.
 func document(n *service.Node, name string, set func(text string) error) func(text string) {
 	return func(text string) {
-		if err := set(text); err != nil {
+		var partly functions.LeftOut
+		switch err := set(text); {
+		case errors.As(err, &partly):
+			n.Log.Warn("a document is in force without some of its criteria", "type", name, "error", err)
+		case err != nil:
 			n.Log.Error("a document is refused, the old one stays in force", "type", name, "error", err)
 		}
 	}

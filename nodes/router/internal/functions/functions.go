@@ -41,6 +41,7 @@ type Router struct {
 	Profiles  *subscriber.Cache
 	functions map[network.Function]proxy.Function
 	settings  atomic.Pointer[registrar.Settings]
+	services  services
 	pool      atomic.Pointer[icscf.Pool]
 	routes    atomic.Pointer[bgcf.Routes]
 }
@@ -60,7 +61,7 @@ func New(o *config.Options, deps Deps) *Router {
 	r.functions = map[network.Function]proxy.Function{}
 	for _, f := range []proxy.Function{ // the way of a request through the router
 		icscf.New(icscf.Deps{HSS: deps.HSS, Names: names, Pool: r.pool.Load, Log: deps.Log}),
-		scscf.New(scscf.Deps{HSS: deps.HSS, Store: deps.Store, Registrar: r.Registrar, Profiles: r.Profiles, Names: names, Now: deps.Now, Log: deps.Log}),
+		scscf.New(scscf.Deps{HSS: deps.HSS, Store: deps.Store, Registrar: r.Registrar, Profiles: r.Profiles, Names: names, Services: r.services.value.Load, Now: deps.Now, Log: deps.Log, Metrics: deps.Metrics}),
 		bgcf.New(bgcf.Deps{Routes: r.routes.Load, Names: names}),
 	} {
 		r.functions[network.Function(f.Name())] = f
@@ -79,6 +80,7 @@ func New(o *config.Options, deps Deps) *Router {
 
 // SetOptions takes changed options; what a port or address would change needs a restart.
 func (r *Router) SetOptions(o *config.Options) {
+	r.services.setOptions(o)
 	r.settings.Store(&registrar.Settings{
 		Names: network.New(o), MaxExpires: o.RegMaxExpires, NonceCount: o.NonceCount, NonceKey: []byte(o.NonceKey),
 	})

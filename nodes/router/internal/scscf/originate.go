@@ -3,6 +3,7 @@ package scscf
 import (
 	"context"
 
+	"github.com/clearwater-ims/clearwater/nodes/internal/ifc"
 	"github.com/clearwater-ims/clearwater/nodes/internal/proxy"
 	"github.com/clearwater-ims/clearwater/nodes/internal/sip"
 	"github.com/clearwater-ims/clearwater/nodes/router/internal/network"
@@ -26,16 +27,40 @@ func (h *handler) originate(ctx context.Context, r *proxy.Request) proxy.Decisio
 	}
 	if startsDialog(m.Method) {
 		h.recordRoute(m, "charge-orig")
-		if h.names.RecordRoutesICSCF() {
-			h.recordRoute(m, "charge-none")
+	}
+	diverted := servesDiversion(m)
+	m.Del(sip.PServedUser)
+	h.stampNetwork(m, "orig-ioi", served.String())
+	h.assertBoth(m, u.profile)
+	c := &chain{user: u, session: ifc.Originating, registered: true}
+	if h.hasServices(u) {
+		if here, err := h.registered(ctx, u, m); err == nil && !here { // who asked for this case is taken for registered in doubt
+			c.session, c.registered = ifc.OriginatingUnregistered, false
 		}
 	}
-	m.Del(sip.PServedUser)
-	h.stampNetwork(m, served)
-	if m.Has(sip.Route) {
-		return proxy.Forward(proxy.Target{Msg: m}) // an application server has loaded a route
+	if diverted {
+		c.session = ifc.OriginatingCDIV
 	}
-	return h.routeOut(r, m)
+	if !h.begin(m, c) {
+		return proxy.AnswerReason(r, 400, "scscf", "no filter criterion selects the request")
+	}
+	return h.advance(ctx, r, m, c, 0)
+}
+
+// servesDiversion tells a request by which a server makes its user divert (RFC 8498).
+func servesDiversion(m *sip.Message) bool {
+	a, err := sip.ParseAddress(m.Get(sip.PServedUser))
+	if err != nil {
+		return false
+	}
+	_, yes := sip.Param(a.Params, "orig-cdiv")
+	return yes
+}
+
+// hasServices tells whether criteria can select anything for a user; else nothing depends on the registration.
+func (h *handler) hasServices(u user) bool {
+	own := u.profile.Criteria(u.self)
+	return len(own.Criteria) > 0 || len(own.Shared) > 0 || h.deps.Services().ApplyFallback
 }
 
 // callingUser is the one that the request is served for.
@@ -48,17 +73,17 @@ func callingUser(m *sip.Message) (sip.URI, error) {
 	return sip.AddressURI(m.Get(sip.From))
 }
 
-// stampNetwork names the originating network in P-Charging-Vector (RFC 7315 5.6).
-func (h *handler) stampNetwork(m *sip.Message, served sip.URI) {
+// stampNetwork names the network of a served user in P-Charging-Vector as orig-ioi or term-ioi (RFC 7315 5.6).
+func (h *handler) stampNetwork(m *sip.Message, parameter, served string) {
 	vector := m.Get(sip.PChargingVector)
 	if vector == "" {
 		return
 	}
-	ioi := served.Host
-	if ioi == "" {
-		ioi = h.names.HomeDomain()
+	ioi := h.names.HomeDomain()
+	if u, err := sip.ParseURI(served); err == nil && u.Host != "" {
+		ioi = u.Host
 	}
-	m.Set(sip.PChargingVector, sip.SetParam(";"+vector, "orig-ioi", ioi)[1:])
+	m.Set(sip.PChargingVector, sip.SetParam(";"+vector, parameter, ioi)[1:])
 }
 
 // routeOut sends the request to whom its Request-URI names: a user or number of ours by the I-CSCF, others by the BGCF.

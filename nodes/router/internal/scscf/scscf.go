@@ -1,14 +1,19 @@
-// Package scscf is the S-CSCF (TS 24.229 5.4): registrar for its users, and for their sessions the place where the
-// originating half ends in a route and the terminating half in the bindings of the called user.
+// Package scscf is the S-CSCF (TS 24.229 5.4): registrar for its users, and for their sessions the place where each half
+// visits its application servers, and then the originating half ends in a route and the terminating half in the bindings
+// of the called user.
 package scscf
 
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/clearwater-ims/clearwater/nodes/internal/hss"
 	"github.com/clearwater-ims/clearwater/nodes/internal/proxy"
+	"github.com/clearwater-ims/clearwater/nodes/internal/registrations"
 	"github.com/clearwater-ims/clearwater/nodes/internal/sip"
 	"github.com/clearwater-ims/clearwater/nodes/internal/subscriber"
 	"github.com/clearwater-ims/clearwater/nodes/router/internal/network"
@@ -22,28 +27,42 @@ type Deps struct {
 	Registrar *registrar.Registrar
 	Profiles  *subscriber.Cache
 	Names     func() *network.Names
+	Services  func() *Services
 	Now       func() time.Time
 	Log       *slog.Logger
+	Metrics   prometheus.Registerer
 }
 
 // Function implements proxy.Function.
-type Function struct{ deps Deps }
+type Function struct{ inner inner }
+
+// inner is what transactions share.
+type inner struct {
+	Deps
+	Metrics *metrics
+	links   *links
+}
 
 // New makes the function.
-func New(deps Deps) *Function { return &Function{deps} }
+func New(deps Deps) *Function {
+	t := &links{known: map[string]*link{}}
+	return &Function{inner{Deps: deps, Metrics: newMetrics(deps.Metrics, t), links: t}}
+}
 
 // Name implements proxy.Function.
 func (*Function) Name() string { return string(network.SCSCF) }
 
 // Serve implements proxy.Function.
-func (f *Function) Serve() proxy.Handler { return &handler{deps: f.deps, names: f.deps.Names()} }
+func (f *Function) Serve() proxy.Handler { return &handler{deps: &f.inner, names: f.inner.Names()} }
 
 // handler serves one transaction.
 type handler struct {
 	proxy.Forwarding
-	deps  Deps
-	names *network.Names
-	aor   string // of the called user, for bindings whose flow is gone
+	deps     *inner
+	names    *network.Names
+	bindings []*registrations.Binding // of the called user, as they were when the request came
+	aor      string                   // of the called user, for bindings whose flow is gone
+	called   *subscriber.Profile      // of the called user, once the request goes to bindings
 }
 
 // Initial tells the session cases apart (TS 24.229 5.4.3.1): the Route of this S-CSCF carries orig for the originating case.
@@ -51,6 +70,12 @@ func (h *handler) Initial(ctx context.Context, r *proxy.Request) proxy.Decision 
 	if r.Msg.Method == sip.REGISTER {
 		known, _ := r.Carry.(*hss.AuthorizeResponse)
 		return h.deps.Registrar.Register(ctx, r, known)
+	}
+	if l := h.deps.links.find(r.Own.User); l != nil {
+		return h.returned(ctx, r, l)
+	}
+	if strings.HasPrefix(r.Own.User, tokenPrefix) {
+		h.deps.Metrics.strangers.Inc()
 	}
 	if _, originating := r.Own.Param("orig"); originating {
 		return h.originate(ctx, r)
@@ -74,8 +99,14 @@ func (h *handler) InDialog(_ context.Context, r *proxy.Request) proxy.Decision {
 	return proxy.Forward(proxy.Target{Msg: r.Msg})
 }
 
-// Response acts on a dead flow; everything else goes up.
+// Response acts on a dead flow and on application servers that fail; everything else goes up.
 func (h *handler) Response(r *proxy.Reply) proxy.Verdict {
+	if l, ok := r.Target.Tag.(*link); ok {
+		return h.answered(r, l)
+	}
+	if h.called != nil && r.Msg.Status > 100 && r.Msg.Status < 300 {
+		h.assertBoth(r.Msg, h.called)
+	}
 	if r.Msg.Status == 430 && h.aor != "" {
 		if id, ok := r.Target.Tag.(string); ok {
 			go h.dropBinding(id)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/clearwater-ims/clearwater/nodes/internal/hss"
+	"github.com/clearwater-ims/clearwater/nodes/internal/ifc"
 	"github.com/clearwater-ims/clearwater/nodes/internal/proxy"
 	"github.com/clearwater-ims/clearwater/nodes/internal/registrations"
 	"github.com/clearwater-ims/clearwater/nodes/internal/sip"
@@ -34,20 +35,45 @@ func (h *handler) terminate(ctx context.Context, r *proxy.Request) proxy.Decisio
 	case u.self.Barred:
 		return proxy.AnswerReason(r, 404, "scscf", u.self.URI+" is barred")
 	}
-	record, err := h.deps.Store.Get(ctx, u.main.Key)
+	record, err := h.record(ctx, u, m)
 	if err != nil {
-		h.deps.Log.Error("reading bindings", "aor", u.main.Key, "call_id", m.CallID(), "error", err)
 		return proxy.AnswerReason(r, 500, "store", err.Error())
 	}
-	bindings := callable(record, h.deps.Now())
+	h.bindings = callable(record, h.deps.Now())
+	c := &chain{user: u, session: ifc.Terminating, registered: len(h.bindings) > 0, asked: called.Canonical()}
+	if !c.registered {
+		c.session = ifc.TerminatingUnregistered
+	}
+	if !h.begin(m, c) {
+		return proxy.AnswerReason(r, 400, "scscf", "no filter criterion selects the request")
+	}
+	if startsDialog(m.Method) && h.names.RecordRoutesICSCF() {
+		h.recordRoute(m, "charge-none")
+	}
+	return h.advance(ctx, r, m, c, 0)
+}
+
+// toBindings ends a terminating chain at the phones of the called user. They are read again when a server has returned the
+// request: it may have taken its time.
+func (h *handler) toBindings(ctx context.Context, r *proxy.Request, m *sip.Message, c *chain) proxy.Decision {
+	u := c.user
+	if m.Has(sip.Route) {
+		h.deps.Metrics.preloaded.Inc()
+		return proxy.Forward(proxy.Target{Msg: m}) // an application server has loaded a route
+	}
+	bindings := h.bindings
+	if bindings == nil {
+		record, err := h.record(ctx, u, m)
+		if err != nil {
+			return proxy.AnswerReason(r, 500, "store", err.Error())
+		}
+		bindings = callable(record, h.deps.Now())
+	}
 	if len(bindings) == 0 {
 		return proxy.AnswerReason(r, 480, "scscf", u.self.URI+" is not registered")
 	}
-	h.aor = u.main.Key
+	h.aor, h.called = u.main.Key, u.profile
 	if startsDialog(m.Method) {
-		if h.names.RecordRoutesICSCF() {
-			h.recordRoute(m, "charge-none")
-		}
 		h.recordRoute(m, "charge-term")
 	}
 	m.Set(sip.PCalledPartyID, "<"+u.self.URI+">")
