@@ -26,9 +26,11 @@ applied=$(date +%s.%N)
 printf '\napplied in %.1f s\n\n' "$(echo "$applied $began" | awk '{print $1 - $2}')"
 scripts/terraform.sh output
 echo
-if [ ! -x scripts/call.sh ]; then
-  echo "make up: scripts/call.sh is missing, so no call was made" >&2
-  exit 1
-fi
+# What the operator tool needs to enter the deployment.
+access=.state/deployments/$env/operator
+bin/cw access create --ca ".state/deployments/$env/secrets/ca" --zone "$(scripts/terraform.sh output -raw home_domain)" \
+  --dns "$(scripts/terraform.sh output -raw name_server)" --out "$access" >/dev/null
+echo "operator tool: bin/cw --deployment $access cluster state"
+echo
 scripts/call.sh
 printf '\nfrom built binaries to a call: %.1f s\n' "$(echo "$(date +%s.%N) $began" | awk '{print $1 - $2}')"
