@@ -1,6 +1,7 @@
 package ifc
 
 import (
+	"fmt"
 	"io"
 	"mime"
 	"mime/multipart"
@@ -9,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/clearwater-ims/clearwater/nodes/internal/ere"
 	"github.com/clearwater-ims/clearwater/nodes/internal/sip"
 )
 
@@ -41,11 +43,20 @@ func (c *Condition) compile() (err error) {
 	if c.Kind == Method || c.Kind == CaseOfSession {
 		return nil
 	}
-	if c.text, err = compileERE(c.Text, c.Kind == Header); err != nil || c.Content == nil {
+	if c.text, err = expression(c.Text, c.Kind == Header); err != nil || c.Content == nil {
 		return err
 	}
-	c.content, err = compileERE(*c.Content, false)
+	c.content, err = expression(*c.Content, false)
 	return err
+}
+
+// expression compiles a POSIX expression.
+func expression(pattern string, fold bool) (*regexp.Regexp, error) {
+	re, err := ere.Compile(pattern, fold)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	return re, nil
 }
 
 func (c *Condition) holds(q *Query) bool { return c.found(q) != c.Negated }

@@ -1,4 +1,4 @@
-package ifc
+package ere
 
 import (
 	"fmt"
@@ -41,7 +41,7 @@ func compare(t interface {
 	Fatalf(format string, args ...any)
 }, pattern string, fold bool, lines []string) {
 	want, ok := grep(t, pattern, fold, lines)
-	re, err := compileERE(pattern, fold)
+	re, err := Compile(pattern, fold)
 	if (err == nil) != ok {
 		t.Fatalf("%q: our error is %v, grep takes it: %t", pattern, err, ok)
 	}
@@ -66,7 +66,7 @@ func TestExpressionsLikeGrep(t *testing.T) {
 
 func TestExpressionsThatPOSIXLeavesOpenAreRefused(t *testing.T) {
 	for _, pattern := range []string{"*a", "+", "?", "^*", "(*a)", "a|*b", "{1}a", "(?i)a", "(?:a)", `\d`, `\n`, `\1`, `\<a`, `\ba`, `a{1001}`, "[[.hyphen.]]", "[[=ab=]]", "\xff", `\`, "[[:alpha:]-z]", "((a{500}){500})"} {
-		if re, err := compileERE(pattern, false); err == nil && pattern != "[[:alpha:]-z]" {
+		if re, err := Compile(pattern, false); err == nil && pattern != "[[:alpha:]-z]" {
 			t.Errorf("%q is taken as %s", pattern, re)
 		}
 	}

@@ -1,4 +1,13 @@
-package ifc
+// Package ere compiles POSIX extended regular expressions (IEEE 1003.1 section 9.4): filter criteria (TS 29.228) and ENUM
+// rules (RFC 3402) use them.
+//
+// Go's own POSIX syntax differs: a backslash in brackets is an escape, ^ and $ match at lines, collating symbols and
+// unmatched closing parentheses are unknown. So the expression is rewritten first. What is left of differences to an
+// implementation such as grep -E is this: an expression that POSIX leaves undefined is refused rather than guessed at
+// (a repetition of nothing, as in "*a", "^*" or "a|+"; a backslash before a letter or digit, \w, \W, \s and \S
+// excepted; \< and \>), collating elements of several characters are refused, repetitions count to 1000 at most, letters
+// of other scripts are one character whatever the locale, and classes such as [:alpha:] hold ASCII only.
+package ere
 
 import (
 	"fmt"
@@ -9,50 +18,51 @@ import (
 	"unicode/utf8"
 )
 
-// compileERE compiles a POSIX extended regular expression (IEEE 1003.1 section 9.4), which the criteria of TS 29.228 use
-// and which are searched for, not anchored. fold makes it blind to case.
-//
-// Go's own POSIX syntax differs: a backslash in brackets is an escape, ^ and $ match at lines, collating symbols and
-// unmatched closing parentheses are unknown. So the expression is rewritten first. What is left of differences to an
-// implementation such as grep -E is this: an expression that POSIX leaves undefined is refused rather than guessed at
-// (a repetition of nothing, as in "*a", "^*" or "a|+"; a backslash before a letter or digit, \w, \W, \s and \S
-// excepted; \< and \>), collating elements of several characters are refused, repetitions count to 1000 at most, letters
-// of other scripts are one character whatever the locale, and classes such as [:alpha:] hold ASCII only.
-func compileERE(pattern string, fold bool) (*regexp.Regexp, error) {
-	e := ere{in: pattern}
-	if err := e.rewrite(); err != nil {
-		return nil, fmt.Errorf("%w: expression %.80q: %w", ErrInvalid, pattern, err)
+// Compile makes an expression that is searched for, not anchored. fold makes it blind to case. Which of several matches
+// it reports is Go's choice; Find has that of POSIX.
+func Compile(pattern string, fold bool) (*regexp.Regexp, error) {
+	tree, err := parse(pattern, fold)
+	if err != nil {
+		return nil, err
+	}
+	re, err := regexp.Compile(tree.String())
+	if err != nil {
+		return nil, fmt.Errorf("expression %.80q: %w", pattern, err)
+	}
+	return re, nil
+}
+
+func parse(pattern string, fold bool) (*syntax.Regexp, error) {
+	r := rewriter{in: pattern}
+	if err := r.rewrite(); err != nil {
+		return nil, fmt.Errorf("expression %.80q: %w", pattern, err)
 	}
 	flags := syntax.DotNL | syntax.OneLine | syntax.ClassNL
 	if fold {
 		flags |= syntax.FoldCase
 	}
-	tree, err := syntax.Parse(e.out.String(), flags)
+	tree, err := syntax.Parse(r.out.String(), flags)
 	if err != nil {
-		return nil, fmt.Errorf("%w: expression %.80q: %w", ErrInvalid, pattern, err)
+		return nil, fmt.Errorf("expression %.80q: %w", pattern, err)
 	}
-	re, err := regexp.Compile(tree.String())
-	if err != nil {
-		return nil, fmt.Errorf("%w: expression %.80q: %w", ErrInvalid, pattern, err)
-	}
-	return re, nil
+	return tree, nil
 }
 
-// ere rewrites an expression into what regexp/syntax reads without Perl extensions.
-type ere struct {
+// rewriter turns an expression into one that regexp/syntax reads without Perl extensions.
+type rewriter struct {
 	in    string
 	out   strings.Builder
 	depth int  // of open parentheses
 	atom  bool // there is something that a repetition could repeat
 }
 
-type ereError string
+type syntaxError string
 
-func (e ereError) Error() string { return string(e) }
+func (e syntaxError) Error() string { return string(e) }
 
-func (e *ere) rewrite() error {
+func (e *rewriter) rewrite() error {
 	if !utf8.ValidString(e.in) {
-		return ereError("not UTF-8")
+		return syntaxError("not UTF-8")
 	}
 	for e.in != "" {
 		c, size := utf8.DecodeRuneInString(e.in)
@@ -62,12 +72,12 @@ func (e *ere) rewrite() error {
 		}
 	}
 	if e.depth > 0 {
-		return ereError("a parenthesis is not closed")
+		return syntaxError("a parenthesis is not closed")
 	}
 	return nil
 }
 
-func (e *ere) item(c rune) error {
+func (e *rewriter) item(c rune) error {
 	switch c {
 	case '\\':
 		return e.escape()
@@ -97,22 +107,22 @@ func (e *ere) item(c rune) error {
 	return nil
 }
 
-func (e *ere) put(text string, atom bool) {
+func (e *rewriter) put(text string, atom bool) {
 	e.out.WriteString(text)
 	e.atom = atom
 }
 
-func (e *ere) repeat(text string) error {
+func (e *rewriter) repeat(text string) error {
 	if !e.atom {
-		return ereError("there is nothing to repeat before " + text)
+		return syntaxError("there is nothing to repeat before " + text)
 	}
 	e.put(text, true)
 	return nil
 }
 
-func (e *ere) escape() error {
+func (e *rewriter) escape() error {
 	if e.in == "" {
-		return ereError("a backslash ends it")
+		return syntaxError("a backslash ends it")
 	}
 	c := e.in[0]
 	e.in = e.in[1:]
@@ -123,13 +133,13 @@ func (e *ere) escape() error {
 	case strings.IndexByte("!\"#$%&()*+,-./:;=?@[\\]^_{|}~", c) >= 0:
 		e.put(regexp.QuoteMeta(string(c)), true)
 	default:
-		return ereError("a backslash before " + strconv.QuoteRune(rune(c)) + " has no meaning")
+		return syntaxError("a backslash before " + strconv.QuoteRune(rune(c)) + " has no meaning")
 	}
 	return nil
 }
 
 // interval takes {m}, {m,}, {m,n} and, as GNU does, {,n}; another brace is itself.
-func (e *ere) interval() error {
+func (e *rewriter) interval() error {
 	body, rest, closed := strings.Cut(e.in, "}")
 	low, high, comma := strings.Cut(body, ",")
 	if !closed || !digits(low) || !digits(high) || low == "" && high == "" {
@@ -149,7 +159,7 @@ func (e *ere) interval() error {
 func digits(s string) bool { return strings.Trim(s, "0123456789") == "" }
 
 // bracket takes a bracket expression, whose "[" is read.
-func (e *ere) bracket() error {
+func (e *rewriter) bracket() error {
 	var b strings.Builder
 	b.WriteByte('[')
 	if strings.HasPrefix(e.in, "^") {
@@ -158,7 +168,7 @@ func (e *ere) bracket() error {
 	}
 	for first := true; ; first = false {
 		if e.in == "" {
-			return ereError("a bracket is not closed")
+			return syntaxError("a bracket is not closed")
 		}
 		if e.in[0] == ']' && !first {
 			e.in = e.in[1:]
@@ -173,11 +183,11 @@ func (e *ere) bracket() error {
 }
 
 // member takes a class, a range or a character of a bracket expression.
-func (e *ere) member(b *strings.Builder) error {
+func (e *rewriter) member(b *strings.Builder) error {
 	if rest, ok := strings.CutPrefix(e.in, "[:"); ok {
 		name, rest, ok := strings.Cut(rest, ":]")
 		if !ok || !strings.Contains(" alpha digit alnum upper lower space blank punct print graph cntrl xdigit ", " "+name+" ") {
-			return ereError("there is no such class of characters")
+			return syntaxError("there is no such class of characters")
 		}
 		e.in = rest
 		b.WriteString("[:" + name + ":]")
@@ -192,30 +202,30 @@ func (e *ere) member(b *strings.Builder) error {
 	if len(e.in) > 1 && e.in[0] == '-' && e.in[1] != ']' {
 		e.in = e.in[1:]
 		if equivalence || strings.HasPrefix(e.in, "[=") || strings.HasPrefix(e.in, "[:") {
-			return ereError("a class cannot bound a range")
+			return syntaxError("a class cannot bound a range")
 		}
 		if high, err = e.element(); err != nil {
 			return err
 		}
 	}
 	if high < low {
-		return ereError("a range ends before it begins")
+		return syntaxError("a range ends before it begins")
 	}
 	_, _ = fmt.Fprintf(b, `\x{%x}-\x{%x}`, low, high)
 	return nil
 }
 
 // element takes one character, or a collating symbol or equivalence class of one.
-func (e *ere) element() (rune, error) {
+func (e *rewriter) element() (rune, error) {
 	if e.in == "" {
-		return 0, ereError("a bracket is not closed")
+		return 0, syntaxError("a bracket is not closed")
 	}
 	for _, kind := range []string{".", "="} {
 		if rest, ok := strings.CutPrefix(e.in, "["+kind); ok {
 			name, rest, ok := strings.Cut(rest, kind+"]")
 			c, size := utf8.DecodeRuneInString(name)
 			if !ok || size == 0 || size != len(name) {
-				return 0, ereError("collating elements have one character")
+				return 0, syntaxError("collating elements have one character")
 			}
 			e.in = rest
 			return c, nil
