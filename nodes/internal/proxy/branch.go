@@ -254,6 +254,8 @@ func (b *branch) Response(c *transaction.Client, m *sip.Message) {
 	switch {
 	case m.Status == 100:
 	case m.Status < 200 && x.method != sip.INVITE: // RFC 4320 4.1: only 100 may go up, and that is ours to send
+		b.rang = true
+		b.stopLiveness()
 	case m.Status == 503 && len(b.hops) > 0 && !b.rang && !b.final:
 		x.core.deps.Resolver.Report(b.hop, false)
 		b.client = nil
