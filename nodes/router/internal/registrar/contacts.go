@@ -157,7 +157,7 @@ func qualityOf(params string) uint32 {
 		return 1000
 	}
 	f, err := strconv.ParseFloat(v, 32)
-	if err != nil || f < 0 || f > 1 {
+	if err != nil || !(f >= 0 && f <= 1) { // NaN is malformed too
 		return 1000
 	}
 	return uint32(f*1000 + 0.5)
