@@ -57,6 +57,9 @@ func Management(deps Deps) http.Handler {
 	return mux
 }
 
+// longest body that is read, in bytes.
+const longest = 1 << 20
+
 func ping(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "OK") }
 
 // timer is told that something of a set is due. The answer does not wait for the work: the store asks again while any
@@ -65,7 +68,7 @@ func (d Deps) timer(w http.ResponseWriter, r *http.Request) {
 	var body struct {
 		AoR string `json:"aor_id"`
 	}
-	if err := json.NewDecoder(r.Body).Decode(&body); err != nil || body.AoR == "" {
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, longest)).Decode(&body); err != nil || body.AoR == "" {
 		http.Error(w, `the body must be {"aor_id": "<default public identity>"}`, http.StatusBadRequest)
 		return
 	}
@@ -91,7 +94,7 @@ func (d Deps) deregister(w http.ResponseWriter, r *http.Request) {
 			IMPI    string `json:"impi"`
 		} `json:"registrations"`
 	}
-	if err := json.NewDecoder(r.Body).Decode(&body); err != nil || body.Registrations == nil {
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, longest)).Decode(&body); err != nil || body.Registrations == nil {
 		http.Error(w, `the body must be {"registrations": [{"primary-impu": "...", "impi": "..."}]}`, http.StatusBadRequest)
 		return
 	}
