@@ -48,7 +48,19 @@ type link struct {
 	chain *chain
 	next  int
 	msg   *sip.Message // the request as it was before the server got it
-	back  atomic.Bool  // the server has returned it
+	state atomic.Uint32
+}
+
+// States of a link: the first that leaves waiting decides, so that a request never goes on both with its server and without.
+const (
+	waiting uint32 = iota
+	returned
+	givenUp
+)
+
+// alive tells whether the server has returned the request; else it is given up.
+func (l *link) alive() bool {
+	return !l.state.CompareAndSwap(waiting, givenUp) && l.state.Load() == returned
 }
 
 func (l *link) server() *ifc.Server { return &l.chain.criteria[l.next-1].Server }
@@ -114,7 +126,7 @@ func (h *handler) invoke(ctx context.Context, r *proxy.Request, m *sip.Message, 
 	if server.Terminate {
 		patience = h.deps.Services().Terminated
 	}
-	return proxy.Forward(proxy.Target{Msg: out, Liveness: patience, Alive: l.back.Load, Tag: l})
+	return proxy.Forward(proxy.Target{Msg: out, Liveness: patience, Alive: l.alive, Tag: l})
 }
 
 // answered applies the default handling when an application server fails before it showed that it works on the
@@ -125,7 +137,7 @@ func (h *handler) answered(r *proxy.Reply, l *link) proxy.Verdict {
 	switch {
 	case !failed:
 		return proxy.Verdict{}
-	case r.Rang || l.back.Load():
+	case r.Rang || l.alive():
 		upwards(r, l.msg.Method)
 		return proxy.Verdict{}
 	case l.server().Terminate:
@@ -158,7 +170,9 @@ func upwards(r *proxy.Reply, method string) {
 
 // returned goes on with a chain when a server gives the request back, the first time or, by a server that forks, again.
 func (h *handler) returned(ctx context.Context, r *proxy.Request, l *link) proxy.Decision {
-	l.back.Store(true)
+	if !l.state.CompareAndSwap(waiting, returned) && l.state.Load() == givenUp {
+		return proxy.AnswerReason(r, 487, "scscf", "the server took too long, the session has gone on without it")
+	}
 	m, c := r.Msg, l.chain
 	m.Del(sip.PServedUser)
 	if startsDialog(m.Method) && h.names.RecordRoutesServers() {

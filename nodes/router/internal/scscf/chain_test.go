@@ -412,6 +412,23 @@ func TestNodeURIAndTimeouts(t *testing.T) {
 	})
 }
 
+// A server that returns the request after it was given up does not make the phone ring twice.
+func TestReturnTooLate(t *testing.T) {
+	in(t, "", func(w *world) {
+		w.criteria("alice", criterion(1, 0, uriOne))
+		w.caller.Send(router, request("INVITE", "sip:bob@ims.test"))
+		m := w.one.Expect("INVITE")
+		last := w.phone.Expect("INVITE")
+		w.back(w.one, m)
+		w.one.Expect("487")
+		w.phone.Quiet(5 * time.Second)
+		w.phone.Reply(last, 200)
+		w.caller.Expect("200")
+		w.one.Reply(m, 487)
+		w.one.Expect("ACK")
+	})
+}
+
 // What happens to a chain whose server is this very node: it goes on in memory.
 func TestServerIsThisNode(t *testing.T) {
 	in(t, "", func(w *world) {
