@@ -147,7 +147,7 @@ func (h *handler) answered(r *proxy.Reply, l *link) proxy.Verdict {
 		return proxy.Verdict{}
 	}
 	h.deps.Metrics.servers.WithLabelValues("continued").Inc()
-	h.deps.Log.Info("an application server fails, the session continues without it", "call_id", l.msg.CallID(), "server", l.server().Name, "status", status)
+	h.deps.Log.Debug("an application server fails, the session continues without it", "call_id", l.msg.CallID(), "server", l.server().Name, "status", status)
 	return proxy.Later(func(ctx context.Context) proxy.Decision {
 		again := l.msg.Clone()
 		return h.advance(ctx, &proxy.Request{Msg: l.msg}, again, l.chain, l.next)
