@@ -53,8 +53,7 @@ func (c *Client) Flow() Flow { return c.flow }
 
 func (c *Client) end(at time.Time) {
 	c.endAt = at
-	c.timer.owner = c
-	c.arm(&c.layer.wheel)
+	c.arm(&c.layer.wheel, c)
 }
 
 // finish forgets the transaction. The lock is held.
@@ -112,7 +111,7 @@ func (c *Client) provisional() {
 		c.endAt = time.Time{} // the proxy's timer C watches from here
 	}
 	c.sent = nil
-	c.arm(&c.layer.wheel)
+	c.arm(&c.layer.wheel, c)
 	if first && c.cancel != nil {
 		c.sendCancel()
 	}
@@ -255,7 +254,7 @@ func (c *Client) fire(now time.Time) {
 	if !c.resendAt.IsZero() && !now.Before(c.resendAt) {
 		c.resend(now)
 	}
-	c.arm(&c.layer.wheel)
+	c.arm(&c.layer.wheel, c)
 	c.mu.Unlock()
 }
 

@@ -120,14 +120,12 @@ func (tx *Server) promise() {
 		wait += d
 	}
 	tx.resendAt = time.Now().Add(wait)
-	tx.timer.owner = tx
-	tx.arm(&tx.layer.wheel)
+	tx.arm(&tx.layer.wheel, tx)
 }
 
 func (tx *Server) end(at time.Time) {
 	tx.endAt = at
-	tx.timer.owner = tx
-	tx.arm(&tx.layer.wheel)
+	tx.arm(&tx.layer.wheel, tx)
 }
 
 // finish forgets the transaction. The lock is held.
@@ -200,5 +198,5 @@ func (tx *Server) fire(now time.Time) {
 		tx.interval = min(2*tx.interval, tx.layer.cfg.T2)
 		tx.resendAt = now.Add(tx.interval)
 	}
-	tx.arm(&tx.layer.wheel)
+	tx.arm(&tx.layer.wheel, tx)
 }

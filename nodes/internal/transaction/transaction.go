@@ -177,7 +177,7 @@ const (
 )
 
 // arm sets the timer to the nearer of the two deadlines. The lock is held.
-func (e *entry) arm(w *wheel) {
+func (e *entry) arm(w *wheel, owner firer) {
 	next := e.endAt
 	if !e.resendAt.IsZero() && (next.IsZero() || e.resendAt.Before(next)) {
 		next = e.resendAt
@@ -186,5 +186,5 @@ func (e *entry) arm(w *wheel) {
 		w.stop(&e.timer)
 		return
 	}
-	w.schedule(&e.timer, next)
+	w.schedule(&e.timer, owner, next)
 }

@@ -11,7 +11,7 @@ const (
 	wheelTick  = 10 * time.Millisecond
 )
 
-// timer is one pending deadline; it lives inside its owner, so scheduling allocates nothing.
+// timer is one pending deadline; it lives inside its owner, so scheduling allocates nothing. The wheel's lock guards it.
 type timer struct {
 	next, prev *timer
 	due        int64 // tick
@@ -36,12 +36,12 @@ func (w *wheel) init() {
 	}
 }
 
-func (w *wheel) schedule(t *timer, at time.Time) {
+func (w *wheel) schedule(t *timer, owner firer, at time.Time) {
 	due := int64((at.Sub(w.start) + wheelTick - 1) / wheelTick)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	t.unlink()
-	t.due = max(due, w.now+1)
+	t.due, t.owner = max(due, w.now+1), owner
 	head := &w.slots[t.due%wheelSlots]
 	t.next, t.prev = head, head.prev
 	head.prev.next, head.prev = t, t
