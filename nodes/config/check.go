@@ -14,9 +14,10 @@ import (
 var errValue = errors.New("value refused")
 
 var (
-	hostPattern  = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*\.?$`)
-	diskLimit    = regexp.MustCompile(`^[0-9]+([kKmMgG][bB]?|%)?$`)
-	labelPattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+	hostPattern   = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*\.?$`)
+	diskLimit     = regexp.MustCompile(`^[0-9]+([kKmMgG][bB]?|%)?$`)
+	originPattern = regexp.MustCompile(`^([a-z]+://)?[A-Za-z0-9.*-]+(:[0-9]{1,5})?$`)
+	labelPattern  = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 )
 
 type checker struct {
@@ -44,6 +45,7 @@ var checks = map[string]checker{ //nolint:gochecknoglobals // a table
 	"nonregister": {"if_proxy_authorization_present or initial_req_from_reg_digest_endpoint", oneOf("if_proxy_authorization_present", "initial_req_from_reg_digest_endpoint")},
 	"snmptypes":   {"rfc3877 or enterprise", oneOf("rfc3877", "enterprise")},
 	"drainanswer": {"305 or 503", oneOf("305", "503")},
+	"origins":     {"host names of web pages, with * if wanted, optionally after http:// or https:// and with :port", originPattern.MatchString},
 	"sipuri":      {"a SIP URI (sip:host or sip:host:port)", func(v string) bool { return strings.HasPrefix(v, "sip:") && len(v) > 4 }},
 }
 

@@ -14,17 +14,19 @@ type Options struct {
 	ManagementLocalIP string `option:"management_local_ip" scope:"local" check:"ip"`
 	SCSCFNodeURI      string `option:"scscf_node_uri" scope:"local" check:"sipuri"`
 	// Ours: what a node needs to find its deployment.
-	Role          Role   `option:"node_role" scope:"local" check:"role" required:"true"`
-	DeploymentID  string `option:"deployment_id" scope:"local" required:"true"`
-	Site          string `option:"local_site_name" scope:"local" default:"site1" check:"label"`
-	Zone          string `option:"dns_zone" scope:"local" check:"host" required:"true"`
-	Incarnation   string `option:"node_incarnation" scope:"local"`
-	JoinToken     string `option:"join_token" scope:"local"`
-	CACertificate string `option:"ca_certificate_file" scope:"local" default:"ca.pem"`
-	DataDirectory string `option:"data_directory" scope:"local" default:"data"`
-	StoreEngine   string `option:"store_engine" scope:"local" default:"embedded" check:"engine"`
-	PortalHTTP    int    `option:"portal_http_port" scope:"local" default:"80" min:"1" max:"65535"`
-	PortalHTTPS   int    `option:"portal_https_port" scope:"local" default:"443" min:"1" max:"65535"`
+	Role           Role   `option:"node_role" scope:"local" check:"role" required:"true"`
+	DeploymentID   string `option:"deployment_id" scope:"local" required:"true"`
+	Site           string `option:"local_site_name" scope:"local" default:"site1" check:"label"`
+	Zone           string `option:"dns_zone" scope:"local" check:"host" required:"true"`
+	Incarnation    string `option:"node_incarnation" scope:"local"`
+	JoinToken      string `option:"join_token" scope:"local"`
+	CACertificate  string `option:"ca_certificate_file" scope:"local" default:"ca.pem"`
+	DataDirectory  string `option:"data_directory" scope:"local" default:"data"`
+	StoreEngine    string `option:"store_engine" scope:"local" default:"embedded" check:"engine"`
+	TLSCertificate string `option:"tls_certificate_file" scope:"local"`
+	TLSKey         string `option:"tls_key_file" scope:"local"`
+	PortalHTTP     int    `option:"portal_http_port" scope:"local" default:"80" min:"1" max:"65535"`
+	PortalHTTPS    int    `option:"portal_https_port" scope:"local" default:"443" min:"1" max:"65535"`
 
 	// The deployment.
 	HomeDomain            string        `option:"home_domain" scope:"shared" check:"host"`
@@ -62,6 +64,10 @@ type Options struct {
 	RejectNoMatchingIFCs  bool          `option:"reject_if_no_matching_ifcs" scope:"shared" default:"N"`
 	DummyAppServer        string        `option:"dummy_app_server" scope:"shared" check:"sipuri"`
 	HSSTimeout            time.Duration `option:"sprout_homestead_timeout_ms" scope:"shared" unit:"ms" min:"1" max:"121000"`
+	EdgeTLSPort           int           `option:"edge_tls_port" scope:"shared" default:"5061" min:"0" max:"65535"`
+	EdgeWSPort            int           `option:"edge_ws_port" scope:"shared" default:"5062" min:"0" max:"65535"`
+	EdgeWSSPort           int           `option:"edge_wss_port" scope:"shared" default:"5063" min:"0" max:"65535"`
+	EdgeWSOrigins         []string      `option:"edge_ws_origins" scope:"shared" check:"origins"`
 	EdgeDrainAnswer       string        `option:"edge_drain_answer" scope:"shared" default:"305" check:"drainanswer"`
 	// Secrets that the provider generates; every node that needs them reads them from shared configuration.
 	NonceKey string `option:"nonce_key" scope:"shared"`

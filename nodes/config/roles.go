@@ -20,6 +20,9 @@ func Roles() []Role { return []Role{Store, Diameter, XDMS, Router, Edge, Portal}
 const (
 	PortEdgeSIP          = 5060 // untrusted, UDP and TCP
 	PortEdgeTrusted      = 5058 // core side
+	PortEdgeTLS          = 5061 // untrusted, SIP over TLS; edge_tls_port
+	PortEdgeWS           = 5062 // untrusted, SIP over WebSocket; edge_ws_port
+	PortEdgeWSS          = 5063 // untrusted, SIP over secure WebSocket; edge_wss_port
 	PortICSCF            = 5052
 	PortBGCF             = 5053
 	PortSCSCF            = 5054

@@ -1,9 +1,11 @@
-// Command edge is the SIP edge: the P-CSCF between phones on 5060 (UDP and TCP) and the core on 5058.
+// Command edge is the SIP edge: the P-CSCF between phones on 5060 (UDP and TCP), 5061 (TLS), 5062 (WebSocket) and 5063
+// (secure WebSocket), and the core on 5058.
 package main
 
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -36,7 +38,7 @@ func start(_ context.Context, n *service.Node) (service.Running, error) {
 		o = withFlowKey(o)
 		n.Log.Warn("flow_token_key is not set: flows will not be known again after a restart of this node")
 	}
-	e, err := compose(o, parts{options: n.Options, resolver: n.Resolver(), log: n.Log, metrics: n.Metrics})
+	e, err := compose(o, parts{options: n.Options, resolver: n.Resolver(), identity: n.Identity.Certificate, log: n.Log, metrics: n.Metrics})
 	if err != nil {
 		return nil, err
 	}
@@ -60,14 +62,20 @@ func start(_ context.Context, n *service.Node) (service.Running, error) {
 type parts struct {
 	options  func() *config.Options // in force at the moment
 	resolver *resolve.Resolver
+	identity func() (*tls.Certificate, error) // of the node, for TLS without a certificate of its own
 	log      *slog.Logger
 	metrics  prometheus.Registerer
 }
 
 // compose binds the listeners and puts the edge together: transport, P-CSCF on the proxy core, pool to the I-CSCFs.
 func compose(o *config.Options, p parts) (*edge, error) {
+	certificate, err := newCertificate(o.TLSCertificate, o.TLSKey, p.identity)
+	if err != nil {
+		return nil, err
+	}
 	wire, err := transport.New(transport.Config{
-		Listeners: listeners(o), ConnectTimeout: o.SIPTCPConnect, SendTimeout: o.SIPTCPSend,
+		TLS:     &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certificate.get},
+		Origins: o.EdgeWSOrigins, Listeners: listeners(o), ConnectTimeout: o.SIPTCPConnect, SendTimeout: o.SIPTCPSend,
 		// A phone is silent between two registrations; its connection must outlive that.
 		IdleTimeout: max(2*o.RegMaxExpires, 10*time.Minute),
 	}, transport.Deps{Log: p.log, Metrics: p.metrics})
@@ -117,7 +125,8 @@ func (e *edge) Drain(ctx context.Context) error {
 // Resume takes registrations again.
 func (e *edge) Resume() { e.function.Quiesce(false) }
 
-// listeners are the untrusted side on 5060 and the trusted on 5058, UDP and TCP each.
+// listeners are the untrusted side on 5060 and the trusted on 5058, UDP and TCP each, and what phones may use besides:
+// TLS, WebSocket and secure WebSocket, each unless its port is 0.
 func listeners(o *config.Options) []transport.Listener {
 	addr := netip.MustParseAddr(o.LocalIP) // config has checked it
 	var out []transport.Listener
@@ -125,6 +134,14 @@ func listeners(o *config.Options) []transport.Listener {
 		out = append(out,
 			transport.Listener{Name: pcscf.Core, Transport: kind, Addr: netip.AddrPortFrom(addr, config.PortEdgeTrusted)},
 			transport.Listener{Name: pcscf.Access, Transport: kind, Addr: netip.AddrPortFrom(addr, config.PortEdgeSIP)})
+	}
+	for _, more := range []struct {
+		kind resolve.Transport
+		port int
+	}{{resolve.TLS, o.EdgeTLSPort}, {resolve.WS, o.EdgeWSPort}, {resolve.WSS, o.EdgeWSSPort}} {
+		if more.port != 0 {
+			out = append(out, transport.Listener{Name: pcscf.Access, Transport: more.kind, Addr: netip.AddrPortFrom(addr, uint16(more.port))}) //nolint:gosec // config bounds it
+		}
 	}
 	return out
 }

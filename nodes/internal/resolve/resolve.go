@@ -34,6 +34,8 @@ const (
 	UDP
 	TCP
 	TLS
+	WS  // WebSocket (RFC 7118): accepted only, browsers cannot be called
+	WSS // WebSocket over TLS
 )
 
 // String returns the name as the transport parameter of a URI writes it.
@@ -45,12 +47,17 @@ func (t Transport) String() string {
 		return "tcp"
 	case TLS:
 		return "tls"
+	case WS:
+		return "ws"
+	case WSS:
+		return "wss"
 	default:
 		return ""
 	}
 }
 
-// ParseTransport reads a transport parameter of a URI, in any case. Unknown transports give None and false.
+// ParseTransport reads a transport parameter of a URI, in any case. Transports over which nothing can be reached, WebSocket
+// among them, give None and false.
 func ParseTransport(s string) (Transport, bool) {
 	switch {
 	case s == "":
@@ -69,6 +76,9 @@ func ParseTransport(s string) (Transport, bool) {
 type Hop struct {
 	Addr      netip.AddrPort
 	Transport Transport
+	// Name is, for TLS, the name for which the peer must show a certificate: that of the URI, not that to which DNS led
+	// (RFC 5922 section 4). Empty: the address.
+	Name string
 }
 
 // String is for logs.

@@ -349,7 +349,7 @@ func TestBlacklist(t *testing.T) {
 		`a.b.test. 600 IN A 10.0.0.1`, `b.b.test. 600 IN A 10.0.0.2`)
 	r, clk := newResolver(t, Config{Servers: []string{z.addr}, Blacklist: 30 * time.Second})
 	first := func() string { return sip(t, r, Target{Host: "b.test", Transport: TCP})[0] }
-	a := Hop{netip.MustParseAddrPort("10.0.0.1:5060"), TCP}
+	a := Hop{Addr: netip.MustParseAddrPort("10.0.0.1:5060"), Transport: TCP}
 	const one, two = "tcp:10.0.0.1:5060", "tcp:10.0.0.2:5060"
 	expect := func(step, want string) {
 		t.Helper()
@@ -358,7 +358,7 @@ func TestBlacklist(t *testing.T) {
 		}
 	}
 	expect("white", one)
-	r.Report(Hop{a.Addr, UDP}, false)
+	r.Report(Hop{Addr: a.Addr, Transport: UDP}, false)
 	expect("other transport failed", one)
 	r.Report(a, false)
 	expect("black", two)
@@ -399,7 +399,7 @@ func TestPreferredIsOnePriority(t *testing.T) {
 			t.Errorf("got %v %v, want %v", got, err, want)
 		}
 	}
-	black := func(addr string) { r.Report(Hop{netip.MustParseAddrPort(addr + ":5060"), TCP}, false) }
+	black := func(addr string) { r.Report(Hop{Addr: netip.MustParseAddrPort(addr + ":5060"), Transport: TCP}, false) }
 	expect("10.0.0.1", "10.0.0.2")
 	black("10.0.0.1")
 	expect("10.0.0.2")

@@ -63,12 +63,24 @@ func bare(hops []ranked) []Hop {
 }
 
 func (r *Resolver) locate(ctx context.Context, t Target) ([]ranked, error) {
+	hops, err := r.find(ctx, t)
+	if _, numeric := ParseHost(t.Host); !numeric {
+		for i := range hops {
+			if hops[i].Transport == TLS {
+				hops[i].Name = strings.ToLower(strings.TrimSuffix(t.Host, "."))
+			}
+		}
+	}
+	return hops, err
+}
+
+func (r *Resolver) find(ctx context.Context, t Target) ([]ranked, error) {
 	sips := strings.EqualFold(t.Scheme, "sips")
 	if sips && t.Transport != None {
 		t.Transport = TLS // sips with transport=tcp is TLS over TCP (RFC 3261 19.1.2, 26.2.2)
 	}
 	if addr, ok := ParseHost(t.Host); ok {
-		hop := Hop{netip.AddrPortFrom(addr, portOr(t.Port, t.transport(sips))), t.transport(sips)}
+		hop := Hop{Addr: netip.AddrPortFrom(addr, portOr(t.Port, t.transport(sips))), Transport: t.transport(sips)}
 		return []ranked{{Hop: hop}}, nil
 	}
 	if t.Port != 0 { // RFC 3263 4.2: an explicit port means addresses only
@@ -256,7 +268,7 @@ func (r *Resolver) hosts(ctx context.Context, host string, port uint16, t Transp
 	}
 	hops := make([]ranked, 0, len(addrs))
 	for _, a := range addrs {
-		hops = append(hops, ranked{Hop: Hop{netip.AddrPortFrom(a, port), t}})
+		hops = append(hops, ranked{Hop: Hop{Addr: netip.AddrPortFrom(a, port), Transport: t}})
 	}
 	return hops, nil
 }

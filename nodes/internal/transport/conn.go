@@ -16,17 +16,19 @@ import (
 	"github.com/clearwater-ims/clearwater/nodes/internal/sip"
 )
 
-// conn is one TCP connection, accepted or opened. One goroutine reads; one writes while there is something to write.
+// conn is one connection, accepted or opened. One goroutine reads; one writes while there is something to write.
 type conn struct {
 	layer  *Layer
 	flow   *Flow
 	key    remoteKey
 	used   atomic.Int64 // Unix nanoseconds of the last write
 	opened atomic.Bool
+	framed bool // every message goes in a frame of its own
 
 	mu      sync.Mutex
-	sock    net.Conn // nil while connecting
+	sock    wire // nil while connecting
 	pending []byte
+	cuts    []int         // where the messages in pending end, if framed
 	spare   []byte        // the buffer that the writer has given back
 	waiting []func(error) // failed callbacks of the messages in pending
 	writing bool
@@ -38,8 +40,8 @@ type conn struct {
 const readBuffer = 4096
 
 // connTo returns the connection to a remote address, and opens one if there is none.
-func (l *Layer) connTo(ln Listener, remote netip.AddrPort) (*conn, error) {
-	key := remoteKey{ln.Name, remote}
+func (l *Layer) connTo(ln Listener, hop resolve.Hop) (*conn, error) {
+	key := remoteKey{ln.Name, hop}
 	l.mu.RLock()
 	c := l.byRemote[key]
 	l.mu.RUnlock()
@@ -51,22 +53,22 @@ func (l *Layer) connTo(ln Listener, remote netip.AddrPort) (*conn, error) {
 	if c := l.byRemote[key]; c != nil {
 		return c, nil
 	}
-	return l.open(ln, remote, true)
+	return l.open(ln, hop, true)
 }
 
 // open makes a connection and starts connecting; l.mu is held. shared lets others find it by its remote address.
-func (l *Layer) open(ln Listener, remote netip.AddrPort, shared bool) (*conn, error) {
+func (l *Layer) open(ln Listener, hop resolve.Hop, shared bool) (*conn, error) {
 	if !l.running {
-		return nil, fmt.Errorf("connecting to tcp:%s: %w", remote, ErrClosed)
+		return nil, fmt.Errorf("connecting to %s: %w", hop, ErrClosed)
 	}
 	if len(l.bySerial) >= l.cfg.MaxConnections {
 		l.metrics.failures.WithLabelValues("limit").Inc()
-		return nil, fmt.Errorf("connecting to tcp:%s: %w", remote, ErrLimit)
+		return nil, fmt.Errorf("connecting to %s: %w", hop, ErrLimit)
 	}
 	ctx, cancel := context.WithCancel(l.ctx)
-	c := &conn{layer: l, key: remoteKey{ln.Name, remote}, cancel: cancel}
+	c := &conn{layer: l, key: remoteKey{ln.Name, hop}, cancel: cancel}
 	// The local port is not known yet; a flow's identity must not change, so it stays 0. The serial tells them apart.
-	c.flow = NewFlow(ID{resolve.TCP, netip.AddrPortFrom(ln.Addr.Addr(), 0), remote, l.serial.Add(1)}, ln.Name, c)
+	c.flow = NewFlow(ID{hop.Transport, netip.AddrPortFrom(ln.Addr.Addr(), 0), hop.Addr, l.serial.Add(1)}, ln.Name, c)
 	l.bySerial[c.flow.id.Serial] = c
 	if shared {
 		l.byRemote[c.key] = c
@@ -82,11 +84,17 @@ func (c *conn) connect(ctx context.Context, ln Listener) {
 		// Peers trust us by address, so the connection must come from the listener's.
 		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(ln.Addr.Addr(), 0))
 	}
-	sock, err := d.DialContext(ctx, "tcp", c.key.remote.String())
+	sock, err := d.DialContext(ctx, "tcp", c.key.hop.Addr.String())
 	if err != nil {
 		c.layer.metrics.failures.WithLabelValues("connect").Inc()
-		c.shut(fmt.Errorf("connecting to tcp:%s: %w", c.key.remote, err))
+		c.shut(fmt.Errorf("connecting to %s: %w", c.key.hop, err))
 		return
+	}
+	if c.key.hop.Transport == resolve.TLS {
+		if sock, err = c.layer.secure(ctx, sock, c.key.hop); err != nil {
+			c.shut(fmt.Errorf("connecting to %s: %w", c.key.hop, err))
+			return
+		}
 	}
 	c.mu.Lock()
 	if c.err != nil {
@@ -94,7 +102,7 @@ func (c *conn) connect(ctx context.Context, ln Listener) {
 		_ = sock.Close()
 		return
 	}
-	c.sock = sock
+	c.sock = &stream{sock, c.layer.cfg.SendTimeout}
 	c.opened.Store(true)
 	c.start()
 	c.mu.Unlock()
@@ -107,20 +115,23 @@ func (c *conn) Send(_ *Flow, buf []byte, failed func(error)) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.err != nil {
-		return fmt.Errorf("sending to tcp:%s: %w: %w", c.key.remote, ErrClosed, c.err)
+		return fmt.Errorf("sending to %s: %w: %w", c.key.hop, ErrClosed, c.err)
 	}
 	if len(c.pending)+len(buf) > c.layer.cfg.MaxQueue {
 		c.layer.metrics.failures.WithLabelValues("queue").Inc()
-		return fmt.Errorf("sending to tcp:%s: %w", c.key.remote, ErrQueueFull)
+		return fmt.Errorf("sending to %s: %w", c.key.hop, ErrQueueFull)
 	}
 	if c.pending == nil {
 		c.pending, c.spare = c.spare, nil
 	}
 	c.pending = append(c.pending, buf...)
+	if c.framed {
+		c.cuts = append(c.cuts, len(c.pending))
+	}
 	if failed != nil {
 		c.waiting = append(c.waiting, failed)
 	}
-	c.layer.metrics.sent[resolve.TCP].Inc()
+	c.layer.metrics.sent[c.flow.id.Transport].Inc()
 	c.start()
 	return nil
 }
@@ -135,7 +146,7 @@ func (c *conn) start() {
 }
 
 // write drains the queue. Whatever gathers while one write runs goes out with the next.
-func (c *conn) write(sock net.Conn) {
+func (c *conn) write(sock wire) {
 	for {
 		c.mu.Lock()
 		if len(c.pending) == 0 || c.err != nil {
@@ -143,16 +154,14 @@ func (c *conn) write(sock net.Conn) {
 			c.mu.Unlock()
 			return
 		}
-		batch, waiting := c.pending, c.waiting
-		c.pending, c.waiting = nil, nil
+		batch, cuts, waiting := c.pending, c.cuts, c.waiting
+		c.pending, c.cuts, c.waiting = nil, nil, nil
 		c.mu.Unlock()
 
-		now := time.Now()
-		c.used.Store(now.UnixNano())
-		_ = sock.SetWriteDeadline(now.Add(c.layer.cfg.SendTimeout))
-		if _, err := sock.Write(batch); err != nil {
+		c.used.Store(time.Now().UnixNano())
+		if err := sock.write(batch, cuts); err != nil {
 			c.layer.metrics.failures.WithLabelValues("send").Inc()
-			err = fmt.Errorf("sending to tcp:%s: %w", c.key.remote, err)
+			err = fmt.Errorf("sending to %s: %w", c.key.hop, err)
 			c.shut(err)
 			fail(waiting, err)
 			return
@@ -183,13 +192,13 @@ func (c *conn) shut(err error) {
 	}
 	c.err = err
 	waiting := c.waiting
-	c.pending, c.spare, c.waiting = nil, nil, nil
+	c.pending, c.cuts, c.spare, c.waiting = nil, nil, nil, nil
 	c.layer.forget(c)
 	if c.cancel != nil {
 		c.cancel()
 	}
 	if c.sock != nil {
-		_ = c.sock.Close()
+		c.sock.end(&c.layer.connGroup)
 		c.layer.metrics.connections.Dec()
 	}
 	// Not on the caller's goroutine: it may hold locks that these take.
@@ -219,7 +228,7 @@ func (c *conn) read(sock net.Conn, accepted bool) {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		c.layer.metrics.failures.WithLabelValues("timeout").Inc()
 	}
-	c.shut(fmt.Errorf("reading from tcp:%s: %w", c.key.remote, err))
+	c.shut(fmt.Errorf("reading from %s: %w", c.key.hop, err))
 }
 
 // broken answers a fault in framing if the request can be made out, and counts it. The connection is over, so the
@@ -228,15 +237,15 @@ func (c *conn) broken(sock net.Conn, data []byte, fault error) {
 	m, _ := sip.Parse(data[:headerEnd(data)]) // without its body a message is faulty, but complete enough for an answer
 	answer := refusal(m, fault)
 	if answer == nil {
-		c.layer.bad(resolve.TCP, "closed")
+		c.layer.bad(c.flow.id.Transport, "closed")
 		return
 	}
-	c.layer.bad(resolve.TCP, "answered")
+	c.layer.bad(c.flow.id.Transport, "answered")
 	_ = sock.SetDeadline(time.Now().Add(lingerTime))
 	if _, err := sock.Write(answer.AppendTo(nil)); err != nil {
 		return
 	}
-	if half, ok := sock.(*net.TCPConn); ok && half.CloseWrite() == nil {
+	if half, ok := sock.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
 		_, _ = io.Copy(io.Discard, io.LimitReader(sock, lingerBytes))
 	}
 }

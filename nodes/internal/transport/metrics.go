@@ -7,7 +7,7 @@ import (
 )
 
 type metrics struct {
-	received, sent [4]prometheus.Counter // by resolve.Transport
+	received, sent [6]prometheus.Counter // by resolve.Transport
 	bad            *prometheus.CounterVec
 	connections    prometheus.Gauge
 	failures       *prometheus.CounterVec
@@ -26,13 +26,13 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "ims_transport_connections", Help: "Open connections, both directions.",
 		}),
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "ims_transport_failures_total", Help: "Connections and sends that failed, by kind: connect, send, queue, timeout, limit.",
+			Name: "ims_transport_failures_total", Help: "Connections and sends that failed, by kind: connect, handshake, send, queue, timeout, limit.",
 		}, []string{"kind"}),
 		keepalives: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "ims_transport_keepalives_total", Help: "Double CRLF keep-alives answered (RFC 5626).",
 		}),
 	}
-	for i, name := range []string{"none", "udp", "tcp", "tls"} {
+	for i, name := range []string{"none", "udp", "tcp", "tls", "ws", "wss"} {
 		m.received[i] = messages.WithLabelValues(name, "received")
 		m.sent[i] = messages.WithLabelValues(name, "sent")
 	}

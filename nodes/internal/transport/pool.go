@@ -184,15 +184,9 @@ func least(hops []resolve.Hop, load map[resolve.Hop]int) resolve.Hop {
 }
 
 func (p *Pool) open(hop resolve.Hop, now time.Time) (*slot, error) {
-	if hop.Transport != resolve.TCP {
-		return nil, fmt.Errorf("connecting to %s: %w", hop, ErrUnsupported)
-	}
-	for _, t := range p.layer.tcp {
-		if p.cfg.Listener != "" && t.Name != p.cfg.Listener {
-			continue
-		}
+	if ln, ok := p.layer.origin(p.cfg.Listener, hop.Transport); ok {
 		p.layer.mu.Lock()
-		c, err := p.layer.open(t.Listener, hop.Addr, false)
+		c, err := p.layer.open(ln, hop, false)
 		p.layer.mu.Unlock()
 		if err != nil {
 			return nil, err

@@ -5,7 +5,6 @@ import (
 	"net"
 	"time"
 
-	"github.com/clearwater-ims/clearwater/nodes/internal/resolve"
 	"github.com/clearwater-ims/clearwater/nodes/internal/sip"
 )
 
@@ -159,15 +158,15 @@ func (r *reader) blank() bool {
 // take parses one framed message. A fault inside it leaves the stream in step, so the connection lives.
 func (r *reader) take(data []byte) {
 	c := r.conn
-	c.layer.metrics.received[resolve.TCP].Inc()
+	c.layer.metrics.received[c.flow.id.Transport].Inc()
 	m, err := sip.Parse(data)
 	switch {
 	case err == nil:
 		c.layer.handler.Message(m, c.flow)
 	case Refuse(m, err, c.flow):
-		c.layer.bad(resolve.TCP, "answered")
+		c.layer.bad(c.flow.id.Transport, "answered")
 	default:
-		c.layer.bad(resolve.TCP, "dropped")
+		c.layer.bad(c.flow.id.Transport, "dropped")
 	}
 }
 

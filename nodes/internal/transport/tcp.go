@@ -2,9 +2,11 @@ package transport
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"syscall"
 	"time"
 
@@ -12,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tcpListener accepts connections on one address.
+// tcpListener accepts connections on one address, for TCP or TLS.
 type tcpListener struct {
 	Listener
 	layer *Layer
@@ -34,6 +36,9 @@ func userTimeout(_, _ string, c syscall.RawConn) error {
 }
 
 func listenTCP(l *Layer, ln Listener) (*tcpListener, error) {
+	if ln.Transport == resolve.TLS && l.cfg.TLS == nil {
+		return nil, errNoCertificate
+	}
 	lc := net.ListenConfig{KeepAliveConfig: keepAlive()}
 	nl, err := lc.Listen(context.Background(), "tcp", ln.Addr.String())
 	if err != nil {
@@ -67,21 +72,42 @@ func (t *tcpListener) accept(ctx context.Context) {
 
 // adopt makes an accepted socket a connection and starts reading it.
 func (l *Layer) adopt(ln Listener, sock net.Conn) {
-	remote := addrPort(sock.RemoteAddr())
-	c := &conn{layer: l, sock: sock, key: remoteKey{ln.Name, remote}}
-	c.flow = NewFlow(ID{resolve.TCP, addrPort(sock.LocalAddr()), remote, l.serial.Add(1)}, ln.Name, c)
-	l.mu.Lock()
-	if !l.running || len(l.bySerial) >= l.cfg.MaxConnections {
-		l.mu.Unlock()
-		l.metrics.failures.WithLabelValues("limit").Inc()
+	if ln.Transport == resolve.TLS {
+		sock = tls.Server(sock, l.cfg.TLS)
+	}
+	c := l.accepted(ln, addrPort(sock.LocalAddr()), addrPort(sock.RemoteAddr()))
+	c.sock = &stream{sock, l.cfg.SendTimeout}
+	if !l.enter(c, func() {
+		if err := l.handshake(l.ctx, sock, l.cfg.FrameTimeout); err != nil {
+			c.shut(fmt.Errorf("accepting %s: %w", c.key.hop, err))
+			return
+		}
+		c.read(sock, true)
+	}) {
 		_ = sock.Close()
-		return
+	}
+}
+
+// accepted makes a connection that a peer has opened.
+func (l *Layer) accepted(ln Listener, local, remote netip.AddrPort) *conn {
+	c := &conn{layer: l, key: remoteKey{ln.Name, resolve.Hop{Addr: remote, Transport: ln.Transport}}}
+	c.flow = NewFlow(ID{ln.Transport, local, remote, l.serial.Add(1)}, ln.Name, c)
+	return c
+}
+
+// enter makes a connection known and starts what serves it; false when there are too many or the layer has ended.
+func (l *Layer) enter(c *conn, serve func()) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.running || len(l.bySerial) >= l.cfg.MaxConnections {
+		l.metrics.failures.WithLabelValues("limit").Inc()
+		return false
 	}
 	l.bySerial[c.flow.id.Serial] = c
 	if l.byRemote[c.key] == nil {
 		l.byRemote[c.key] = c
 	}
-	l.mu.Unlock()
 	l.metrics.connections.Inc()
-	l.connGroup.Go(func() { c.read(sock, true) })
+	l.connGroup.Go(serve)
+	return true
 }

@@ -1,4 +1,4 @@
-// Package transport carries SIP messages over UDP and TCP (RFC 3261 section 18): listeners, connections, framing,
+// Package transport carries SIP messages over UDP, TCP, TLS (RFC 3261 section 18) and WebSocket (RFC 7118): listeners, connections, framing,
 // and flows. It hands every parsed message to one Handler, in the order in which a peer sent them, on the goroutine
 // that read it. It knows no transactions: it neither repeats nor chooses a next hop, and the switch from UDP to TCP
 // for large requests is its caller's business.
@@ -9,6 +9,7 @@ package transport
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -40,13 +41,15 @@ type Handler interface {
 // Listener is a local address. Its name tells flows apart by where they came in (for instance "access" and "core").
 type Listener struct {
 	Name      string
-	Transport resolve.Transport // UDP or TCP
-	Addr      netip.AddrPort    // a certain address; port 0 takes a free one
+	Transport resolve.Transport
+	Addr      netip.AddrPort // a certain address; port 0 takes a free one
 }
 
 // Config of a Layer. Zero values take the defaults that are named.
 type Config struct {
 	Listeners      []Listener
+	TLS            *tls.Config   // what listeners of TLS and secure WebSocket show; they need it
+	TLSClient      *tls.Config   // of TLS connections that are opened; nil: the system's authorities
 	Sockets        int           // UDP sockets (and readers) of each UDP listener; GOMAXPROCS
 	ReceiveBuffer  int           // of each UDP socket, bytes; 4 MiB
 	ConnectTimeout time.Duration // sip_tcp_connect_timeout; 2 s
@@ -56,6 +59,8 @@ type Config struct {
 	MaxMessage     int           // bytes; 64 KiB
 	MaxHeader      int           // bytes; 32 KiB
 	MaxQueue       int           // bytes waiting to be written on one connection; 1 MiB
+	PingInterval   time.Duration // between pings on a WebSocket; 30 s
+	Origins        []string      // of web pages that may open WebSockets, as host patterns with *; none: all may
 	MaxConnections int           // accepted and opened together; 100000
 }
 
@@ -71,7 +76,8 @@ type Layer struct {
 	log       *slog.Logger
 	metrics   *metrics
 	udp       []*udpListener
-	tcp       []*tcpListener
+	tcp       []*tcpListener // and TLS
+	ws        []*wsListener
 	serial    atomic.Uint64
 	handler   Handler
 	ctx       context.Context //nolint:containedctx // the life of Run, for connections that Flow opens
@@ -84,7 +90,7 @@ type Layer struct {
 
 type remoteKey struct {
 	listener string
-	remote   netip.AddrPort
+	hop      resolve.Hop
 }
 
 // New binds every listener, so that an occupied port is an error here.
@@ -114,10 +120,16 @@ func (l *Layer) listen(ln Listener) error {
 			l.udp = append(l.udp, u)
 		}
 		return err
-	case resolve.TCP:
+	case resolve.TCP, resolve.TLS:
 		t, err := listenTCP(l, ln)
 		if err == nil {
 			l.tcp = append(l.tcp, t)
+		}
+		return err
+	case resolve.WS, resolve.WSS:
+		w, err := listenWS(l, ln)
+		if err == nil {
+			l.ws = append(l.ws, w)
 		}
 		return err
 	default:
@@ -133,6 +145,9 @@ func (l *Layer) Listeners() []Listener {
 	}
 	for _, t := range l.tcp {
 		out = append(out, t.Listener)
+	}
+	for _, w := range l.ws {
+		out = append(out, w.Listener)
 	}
 	return out
 }
@@ -152,6 +167,9 @@ func (l *Layer) Run(ctx context.Context, h Handler) error {
 	}
 	for _, t := range l.tcp {
 		group.Go(func() { t.accept(ctx) })
+	}
+	for _, w := range l.ws {
+		group.Go(w.serve)
 	}
 	<-ctx.Done()
 	l.closeListeners()
@@ -177,6 +195,9 @@ func (l *Layer) closeListeners() {
 	for _, t := range l.tcp {
 		_ = t.ln.Close()
 	}
+	for _, w := range l.ws {
+		w.close()
+	}
 }
 
 // Flow finds or opens a flow to a hop from the first listener of its transport. It does not wait for a connection:
@@ -192,18 +213,35 @@ func (l *Layer) FlowFrom(listener string, hop resolve.Hop) (*Flow, error) {
 				return u.flow(hop.Addr, u.sockets[0]), nil
 			}
 		}
-	case resolve.TCP:
-		for _, t := range l.tcp {
-			if listener == "" || t.Name == listener {
-				c, err := l.connTo(t.Listener, hop.Addr)
-				if err != nil {
-					return nil, err
-				}
-				return c.flow, nil
+	case resolve.TCP, resolve.TLS:
+		if ln, ok := l.origin(listener, hop.Transport); ok {
+			c, err := l.connTo(ln, hop)
+			if err != nil {
+				return nil, err
 			}
+			return c.flow, nil
 		}
 	}
 	return nil, fmt.Errorf("sending to %s: %w", hop, ErrUnsupported)
+}
+
+// origin is the listener from whose address connections of a transport are opened: one of that transport, else any for
+// connections, for TLS needs no listener of its own to be used.
+func (l *Layer) origin(listener string, transport resolve.Transport) (Listener, bool) {
+	var other *tcpListener
+	for _, t := range l.tcp {
+		switch {
+		case listener != "" && t.Name != listener:
+		case t.Transport == transport:
+			return t.Listener, true
+		case other == nil && transport == resolve.TLS:
+			other = t
+		}
+	}
+	if other == nil {
+		return Listener{}, false
+	}
+	return other.Listener, true
 }
 
 // Lookup finds the flow with an identity that was given out earlier. UDP flows always exist while their listener does.
@@ -230,6 +268,7 @@ func (c *Config) fill() {
 	orDuration(&c.SendTimeout, 2*time.Second)
 	orDuration(&c.IdleTimeout, 30*time.Minute)
 	orDuration(&c.FrameTimeout, 15*time.Second)
+	orDuration(&c.PingInterval, 30*time.Second)
 	orInt(&c.Sockets, maxProcs())
 	orInt(&c.ReceiveBuffer, 4<<20)
 	orInt(&c.MaxMessage, sip.MaxMessage)

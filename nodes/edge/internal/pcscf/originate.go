@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/clearwater-ims/clearwater/nodes/internal/proxy"
+	"github.com/clearwater-ims/clearwater/nodes/internal/resolve"
 	"github.com/clearwater-ims/clearwater/nodes/internal/sip"
 )
 
@@ -188,12 +189,23 @@ func (h *handler) recordFromPhone(m *sip.Message, f proxy.Flow) {
 		return
 	}
 	h.dialog = dialogKey{m.CallID(), f.ID()}
-	m.Push(sip.RecordRoute, h.accessRoute(f, nil))
+	m.Push(sip.RecordRoute, h.accessRoute(m, f, nil))
 	m.Push(sip.RecordRoute, h.coreRoute())
 }
 
-func (h *handler) accessRoute(f proxy.Flow, seal []byte) string {
-	return "<sip:" + h.set.key.token(f.ID(), seal) + "@" + sip.HostPort(h.set.publicHost, 5060) + ";transport=" + f.Transport().String() + ";lr>"
+// accessRoute is the phone's side of our Record-Route. A request for a sips: URI on a secure flow gets a sips: one (RFC
+// 3261 16.6 step 4), whose transport is that below TLS (RFC 5630 3.1.4, RFC 7118 5.2.3).
+func (h *handler) accessRoute(m *sip.Message, f proxy.Flow, seal []byte) string {
+	scheme, kind := "sip:", f.Transport().String()
+	if len(m.URI) > 5 && strings.EqualFold(m.URI[:5], "sips:") {
+		switch f.Transport() {
+		case resolve.TLS:
+			scheme, kind = "sips:", "tcp"
+		case resolve.WSS:
+			scheme, kind = "sips:", "ws"
+		}
+	}
+	return "<" + scheme + h.set.key.token(f.ID(), seal) + "@" + sip.HostPort(h.set.publicHost, h.set.ports[f.Transport()]) + ";transport=" + kind + ";lr>"
 }
 
 func (h *handler) coreRoute() string { return "<sip:" + h.set.coreAddr + ";transport=TCP;lr>" }

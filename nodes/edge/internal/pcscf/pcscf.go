@@ -16,6 +16,7 @@ import (
 
 	"github.com/clearwater-ims/clearwater/nodes/config"
 	"github.com/clearwater-ims/clearwater/nodes/internal/proxy"
+	"github.com/clearwater-ims/clearwater/nodes/internal/resolve"
 	"github.com/clearwater-ims/clearwater/nodes/internal/sip"
 	"github.com/clearwater-ims/clearwater/nodes/internal/transport"
 )
@@ -91,7 +92,7 @@ func (e *Edge) SentBy(f proxy.Flow) string {
 	if f.Listener() == Core {
 		return s.coreAddr
 	}
-	return s.accessVia
+	return s.accessVia[f.Transport()]
 }
 
 // handler sees one transaction through.
@@ -178,9 +179,10 @@ type settings struct {
 	homes       map[string]bool // home domains
 	home        string
 	publicHost  string
-	coreAddr    string // local_ip:5058
-	accessVia   string // public_ip:5060
-	upstream    string // Route value towards the I-CSCF
+	coreAddr    string                       // local_ip:5058
+	ports       map[resolve.Transport]int    // of the untrusted side
+	accessVia   map[resolve.Transport]string // public_ip and port
+	upstream    string                       // Route value towards the I-CSCF
 	drainAnswer string
 	sipName     string // where phones find the deployment's edges
 	cdf         string
@@ -188,12 +190,26 @@ type settings struct {
 	trunks      map[netip.Addr]bool
 }
 
+// accessPorts are the ports of the untrusted side; 0 turns one off.
+func accessPorts(o *config.Options) map[resolve.Transport]int {
+	ports := map[resolve.Transport]int{resolve.UDP: config.PortEdgeSIP, resolve.TCP: config.PortEdgeSIP}
+	for kind, port := range map[resolve.Transport]int{resolve.TLS: o.EdgeTLSPort, resolve.WS: o.EdgeWSPort, resolve.WSS: o.EdgeWSSPort} {
+		if port != 0 {
+			ports[kind] = port
+		}
+	}
+	return ports
+}
+
 func newSettings(o *config.Options) *settings {
 	s := &settings{
 		hosts: map[string]bool{}, homes: map[string]bool{}, home: strings.ToLower(o.HomeDomain), publicHost: o.PublicHostname,
-		coreAddr: sip.HostPort(o.LocalIP, config.PortEdgeTrusted), accessVia: sip.HostPort(o.PublicIP, config.PortEdgeSIP),
+		coreAddr: sip.HostPort(o.LocalIP, config.PortEdgeTrusted), ports: accessPorts(o), accessVia: map[resolve.Transport]string{},
 		upstream:    "<sip:" + sip.HostPort(o.UpstreamHostname, o.UpstreamPort) + ";transport=TCP;lr>",
 		drainAnswer: o.EdgeDrainAnswer, sipName: o.Zone, cdf: o.CDFIdentity, key: newSigner([]byte(o.FlowKey)), trunks: map[netip.Addr]bool{},
+	}
+	for kind, port := range s.ports {
+		s.accessVia[kind] = sip.HostPort(o.PublicIP, port)
 	}
 	for _, host := range append(append([]string{o.LocalIP, o.PublicIP, o.PublicHostname}, o.AliasList...), o.EdgeAliasList...) {
 		s.hosts[strings.ToLower(host)] = true
@@ -214,5 +230,16 @@ func (s *settings) local(u sip.URI) bool {
 	if u.Scheme != "sip" && u.Scheme != "sips" {
 		return false
 	}
-	return s.hosts[strings.ToLower(u.Host)] && (u.Port == 0 || u.Port == config.PortEdgeSIP || u.Port == config.PortEdgeTrusted)
+	if !s.hosts[strings.ToLower(u.Host)] {
+		return false
+	}
+	if u.Port == 0 || u.Port == config.PortEdgeTrusted {
+		return true
+	}
+	for _, port := range s.ports {
+		if u.Port == port {
+			return true
+		}
+	}
+	return false
 }

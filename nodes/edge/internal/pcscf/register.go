@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/clearwater-ims/clearwater/nodes/internal/proxy"
+	"github.com/clearwater-ims/clearwater/nodes/internal/resolve"
 	"github.com/clearwater-ims/clearwater/nodes/internal/sip"
 	"github.com/clearwater-ims/clearwater/nodes/internal/transaction"
 )
@@ -67,7 +68,8 @@ func (h *handler) registerUp(r *proxy.Request) proxy.Decision {
 // goElsewhere sends a phone to another edge while this one drains.
 func (h *handler) goElsewhere(r *proxy.Request) proxy.Decision {
 	h.edge.metrics.redirected.Inc()
-	if h.set.drainAnswer == "503" {
+	browser := r.Flow.Transport() == resolve.WS || r.Flow.Transport() == resolve.WSS // it knows URLs, not SIP names
+	if h.set.drainAnswer == "503" || browser {
 		away := r.Msg.NewResponse(503, "", transaction.NewTag())
 		away.Add(sip.RetryAfter, "5") // by then DNS names other edges only
 		return proxy.AnswerWith(away)
@@ -135,8 +137,27 @@ func (h *handler) registered(m *sip.Message) {
 		hideKeys(m)
 	case m.Status >= 200 && m.Status < 300:
 		h.bindContacts(m)
+		h.timeFlow(m)
 	}
 	stripToPhone(m)
+}
+
+// Within these times a phone with outbound must send a keep-alive, lest a NAT forgets the flow (RFC 5626 4.4, 10.3).
+const (
+	flowTimerUDP    = "25"
+	flowTimerStream = "120"
+)
+
+// timeFlow tells a phone whose registration uses outbound how often to keep its flow alive.
+func (h *handler) timeFlow(m *sip.Message) {
+	if !m.HasOption(sip.Require, "outbound") || m.Has(sip.FlowTimer) {
+		return
+	}
+	if h.register.flow.Reliable() {
+		m.Set(sip.FlowTimer, flowTimerStream)
+		return
+	}
+	m.Set(sip.FlowTimer, flowTimerUDP)
 }
 
 // hideKeys takes the AKA keys, which are for the edge alone, out of a challenge (TS 24.229 5.2.2.1).

@@ -52,7 +52,7 @@ func (h *handler) gone(r *proxy.Request, why string) proxy.Decision {
 func (h *handler) recordToPhone(m *sip.Message, f *transport.Flow) {
 	seal := h.set.key.sealRoutes(f.ID(), m.CallID(), m.All(sip.RecordRoute))
 	m.Push(sip.RecordRoute, h.coreRoute())
-	m.Push(sip.RecordRoute, h.accessRoute(f, seal))
+	m.Push(sip.RecordRoute, h.accessRoute(m, f, seal))
 	h.routes = m.All(sip.RecordRoute)
 	h.dialog = dialogKey{m.CallID(), f.ID()}
 }
