@@ -87,7 +87,7 @@ func TestCallForkedToTwoPhones(t *testing.T) {
 	second.register()
 	ringing := second.script("answer-ring-only").Start(t)
 	answering := b.script("answer").Start(t)
-	a.calls(b, "call").Must(t)
+	a.calls(b, "call-forked").Must(t)
 	must(t, answering)
 	must(t, ringing)
 }
