@@ -223,7 +223,7 @@ func (b *branch) sendAck(m *sip.Message, f Flow) error {
 		left := len(b.hops)
 		x.mu.Unlock()
 		if left > 0 {
-			x.core.work.Go(func() { b.nextHop(503) })
+			x.core.background(func() { b.nextHop(503) })
 		}
 	})
 	if err == nil && b.finish() {
@@ -259,7 +259,7 @@ func (b *branch) Response(c *transaction.Client, m *sip.Message) {
 	case m.Status == 503 && len(b.hops) > 0 && !b.rang && !b.final:
 		x.core.deps.Resolver.Report(b.hop, false)
 		b.client = nil
-		x.core.work.Go(func() { b.nextHop(503) })
+		x.core.background(func() { b.nextHop(503) })
 	default:
 		b.s.response(b, &Reply{Msg: m, Flow: c.Flow()})
 	}
@@ -283,7 +283,7 @@ func (b *branch) Failed(c *transaction.Client, err error) {
 	}
 	// Another hop may try when this one cannot have acted: nothing came back at all.
 	if !b.answered && len(b.hops) > 0 && !b.aborted {
-		x.core.work.Go(func() { b.nextHop(503) })
+		x.core.background(func() { b.nextHop(503) })
 		return
 	}
 	switch {

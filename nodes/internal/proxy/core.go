@@ -79,6 +79,8 @@ type Core struct {
 	ctx    context.Context //nolint:containedctx // the life of Run, from which each transaction's context derives
 	cancel context.CancelFunc
 	work   sync.WaitGroup
+	ending sync.RWMutex // guards ended: no work may be added while Run waits for it
+	ended  bool
 	drain  atomic.Bool
 }
 
@@ -103,8 +105,20 @@ func New(cfg Config, deps Deps) *Core {
 func (c *Core) Run(ctx context.Context) error {
 	err := c.layer.Run(ctx)
 	c.cancel()
+	c.ending.Lock()
+	c.ended = true
+	c.ending.Unlock()
 	c.work.Wait()
 	return err
+}
+
+// background runs f on a goroutine that Run waits for. Once Run is ending nothing new begins.
+func (c *Core) background(f func()) {
+	c.ending.RLock()
+	defer c.ending.RUnlock()
+	if !c.ended {
+		c.work.Go(f)
+	}
 }
 
 // Refuse answers requests outside dialogs with 503 from now on, so that others take them; what is under way goes on.
@@ -224,7 +238,7 @@ func stampSource(m *sip.Message, f Flow) {
 
 // run starts the function that the node chose, on a goroutine of its own.
 func (x *exchange) run(m *sip.Message) {
-	x.core.work.Go(func() {
+	x.core.background(func() {
 		fn, err := x.accept(m)
 		if err != nil {
 			x.refuse(m, 500)

@@ -3,12 +3,15 @@ package proxy_test
 import (
 	"context"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/clearwater-ims/clearwater/nodes/internal/proxy"
 	"github.com/clearwater-ims/clearwater/nodes/internal/proxy/proxytest"
 	"github.com/clearwater-ims/clearwater/nodes/internal/sip"
+	"github.com/clearwater-ims/clearwater/nodes/internal/transport/transporttest"
 )
 
 func message(m string) string { return strings.ReplaceAll(m, "INVITE", "MESSAGE") }
@@ -174,4 +177,33 @@ func TestFlowThatDiesUnderARequest(t *testing.T) {
 		w.bob.Sever()
 		w.alice.Expect("430")
 	}, f)
+}
+
+// Messages that come while the core ends begin nothing; what had begun is waited for.
+func TestMessagesWhileEnding(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := transporttest.NewNetwork(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		var under, over atomic.Int64
+		slow := &function{name: "f", initial: func(ctx context.Context, r *proxy.Request) proxy.Decision {
+			under.Add(1)
+			<-ctx.Done()
+			over.Add(1)
+			return proxy.Answer(r, 503)
+		}}
+		proxytest.Start(t, ctx, n, proxy.Config{Accept: func(*sip.Message, proxy.Flow) proxy.Function { return slow }}, nil, transporttest.UDP("", at))
+		alice := proxytest.NewPeer(t, n, "10.0.0.1:5060")
+		for i := range 200 {
+			if i == 100 {
+				synctest.Wait()
+				cancel()
+			}
+			alice.Send("udp:"+at, invite)
+		}
+		synctest.Wait()
+		if a, b := under.Load(), over.Load(); a != b || a < 100 {
+			t.Errorf("%d requests begun, %d brought to an end", a, b)
+		}
+	})
 }

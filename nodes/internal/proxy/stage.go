@@ -157,7 +157,7 @@ func (s *stage) apply(d Decision) {
 				b.start()
 				return
 			}
-			x.core.work.Go(b.start)
+			x.core.background(b.start)
 		}
 		return
 	}
@@ -219,7 +219,7 @@ func (s *stage) replace(b *branch, v Verdict) {
 	} else {
 		s.pending++ // a late 2xx of a branch that had ended
 	}
-	s.x.core.work.Go(func() {
+	s.x.core.background(func() {
 		if v.instead != nil {
 			s.apply(*v.instead)
 			return
