@@ -29,7 +29,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "ims_transport_failures_total", Help: "Connections and sends that failed, by kind: connect, handshake, send, queue, timeout, limit.",
 		}, []string{"kind"}),
 		keepalives: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "ims_transport_keepalives_total", Help: "Double CRLF keep-alives answered (RFC 5626).",
+			Name: "ims_transport_keepalives_total", Help: "Keep-alives answered: double CRLF and STUN (RFC 5626).",
 		}),
 	}
 	for i, name := range []string{"none", "udp", "tcp", "tls", "ws", "wss"} {

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -107,12 +108,31 @@ func (u *udpListener) read(s *net.UDPConn) {
 			flow = u.flow(from, s)
 			flows[from] = flow
 		}
-		if blank(buf[:n]) {
-			continue // keep-alive without answer (RFC 5626 3.5.1 has STUN for UDP)
+		if u.keptAlive(s, buf[:n], from) {
+			continue
 		}
 		received.Inc()
 		u.take(buf[:n], flow)
 	}
+}
+
+// keptAlive answers keep-alives and tells whether it was one: STUN (RFC 5626 4.4.2), or the double CRLF of phones that
+// use it on UDP too. Other blanks open a NAT and want no answer.
+func (u *udpListener) keptAlive(s *net.UDPConn, data []byte, from netip.AddrPort) bool {
+	var answer []byte
+	switch {
+	case isSTUN(data):
+		answer = answerSTUN(data, from)
+	case !blank(data):
+		return false
+	case bytes.HasPrefix(data, []byte("\r\n\r\n")):
+		answer = []byte("\r\n")
+	}
+	if answer != nil {
+		u.layer.metrics.keepalives.Inc()
+		_, _ = s.WriteToUDPAddrPort(answer, from) // the phone asks again
+	}
+	return true
 }
 
 func (u *udpListener) take(data []byte, flow *Flow) {
