@@ -167,7 +167,7 @@ func TestGarbageIsAnsweredOrDropped(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = peer.Close() }()
-	for _, s := range []string{"\r\n\r\n", "rubbish", "\x00\x01\x00\x00", strings.Repeat("A", 60000), "ACK sip:x SIP/2.0\r\nVia: x\r\n\r\n", "SIP/2.0 200 OK\r\n\r\n"} {
+	for _, s := range []string{"\r\n", "rubbish", "\x00\x01\x00\x00", strings.Repeat("A", 60000), "ACK sip:x SIP/2.0\r\nVia: x\r\n\r\n", "SIP/2.0 200 OK\r\n\r\n"} {
 		if _, err := peer.Write([]byte(s)); err != nil {
 			t.Fatal(err)
 		}
