@@ -13,7 +13,7 @@ trap 'rm -rf "$new"' EXIT
 packages="./provider"
 for name in $roles cw; do packages="$packages ./nodes/$name"; done
 # One command for all, so that what they share is compiled once.
-CGO_ENABLED=0 go build -trimpath -ldflags "${LDFLAGS--s -w} -X main.version=$version" -o "$new/" $packages
+CGO_ENABLED=0 go build -trimpath -ldflags "${LDFLAGS--s -w} -X main.version=$version -X github.com/clearwater-ims/clearwater/nodes/internal/service.built=$version" -o "$new/" $packages
 mv "$new/provider" "$new/terraform-provider-clearwater"
 {
   echo "["

@@ -51,8 +51,14 @@ func nodeName(o *config.Options) string {
 	return fmt.Sprintf("%s-%d.%s", o.Role, o.NodeIndex, o.Site)
 }
 
-// version is that of the module, with the revision it was built from if the build recorded one.
+// built is the version that scripts/build.sh links in.
+var built string //nolint:gochecknoglobals // the linker sets it
+
+// version is what was linked in, else that of the module with the revision it was built from.
 func version() string {
+	if built != "" {
+		return built
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"
