@@ -70,12 +70,16 @@ func TestParse(t *testing.T) {
 		"no item":             {shared: "additional_home_domains=a.com,b c", problems: []string{"comma-separated list, each a DNS name"}},
 		"host and port":       {shared: "hs_hostname=hs.example.com:99999", problems: []string{"host or host:port"}},
 		"local one elsewhere": {shared: "local_ip=127.0.0.2", problems: []string{"only in local_config"}},
-		"no assignment":       {shared: "reg_max_expires 5", problems: []string{"name=value"}},
-		"open quote":          {shared: "signup_key=\"secret", problems: []string{"option signup_key", "quotes are closed"}},
-		"after the quote":     {shared: "signup_key=\"a\"b", problems: []string{"nothing after the closing quote"}},
-		"all at once":         {shared: "reg_max_expires=x\nupstream_port=y\nbgcf=z", problems: []string{":1:", ":2:", ":3:"}},
-		"memento units":       {shared: "memento_disk_limit=20x", problems: []string{"percentage"}},
-		"legacy value":        {shared: "sprout_target_latency_us=0", problems: []string{"from 1"}},
+		"enum": {shared: "enum_server=10.0.0.1,10.0.0.2:5353,::1\nenum_suffix=e164.test\noverride_npdi=Y", check: func(o *Options) bool {
+			return len(o.ENUMServers) == 3 && o.ENUMSuffix == "e164.test" && o.OverrideNPDI && !o.EnforceUserPhone && Defaults().ENUMSuffix == "e164.arpa"
+		}},
+		"too many servers": {shared: "\nenum_server=10.0.0.1,10.0.0.2,10.0.0.3,10.0.0.4", problems: []string{"shared_config:2: option enum_server", "at most three servers"}},
+		"no assignment":    {shared: "reg_max_expires 5", problems: []string{"name=value"}},
+		"open quote":       {shared: "signup_key=\"secret", problems: []string{"option signup_key", "quotes are closed"}},
+		"after the quote":  {shared: "signup_key=\"a\"b", problems: []string{"nothing after the closing quote"}},
+		"all at once":      {shared: "reg_max_expires=x\nupstream_port=y\nbgcf=z", problems: []string{":1:", ":2:", ":3:"}},
+		"memento units":    {shared: "memento_disk_limit=20x", problems: []string{"percentage"}},
+		"legacy value":     {shared: "sprout_target_latency_us=0", problems: []string{"from 1"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o, warnings, err := parse(tc.shared)
@@ -221,6 +225,7 @@ func (s spec) draw(t *rapid.T) string {
 		"ips":         rapid.SampledFrom([]string{"127.0.0.1", "2001:db8::1"}),
 		"hostport":    rapid.StringMatching(`[a-z]{1,8}(:[1-9][0-9]{0,3})?`),
 		"addrports":   rapid.SampledFrom([]string{"127.0.0.1", "127.0.0.1:53", "[::1]:53"}),
+		"domain":      rapid.SampledFrom([]string{"e164.arpa", "enum.example.com"}),
 		"label":       rapid.StringMatching(`[a-z][a-z0-9]{0,8}`),
 		"role":        rapid.SampledFrom([]string{"edge", "store"}),
 		"engine":      rapid.SampledFrom([]string{"embedded", "cassandra"}),

@@ -9,7 +9,6 @@ const (
 	whyEtcd     = "accepted, no effect: nodes find the site's cluster by the name store.<site>.<zone>"
 	whyHSS      = "not supported yet: subscribers are provisioned here, no external HSS is asked over Diameter"
 	whyCharging = "not supported yet: no charging over Diameter (Rf)"
-	whyENUM     = "not supported yet: telephone numbers are not looked up in ENUM"
 	whyAS       = "not supported yet: this application server is not part of the router"
 	whyMail     = "not supported yet: the portal sends no mail"
 	whySNMP     = "not supported yet: there are no SNMP alarms; the same events are metrics on /metrics"
@@ -64,9 +63,6 @@ func legacyOptions() []spec {
 		text("ralf_diameteridentity", "host", whyCharging), number("ralf_listen_port", "3869", 1, 65535, whyCharging), number("ralf_secure_listen_port", "", 1, 65535, whyCharging),
 		number("ralf_diameter_watchdog_timer", "6", 6, month, whyCharging), text("billing_realm", "host", whyCharging), yes("http_acr_logging", "N", whyCharging),
 		number("ralf_threads", "25", 1, 10000, whyCores),
-
-		list("enum_server", "addrports", whyENUM), text("enum_suffix", "domain", whyENUM), text("enum_file", "", whyENUM), yes("override_npdi", "N", whyENUM),
-		yes("enforce_user_phone", "N", whyENUM), yes("enforce_global_only_lookups", "N", whyENUM),
 
 		number("default_session_expires", "600", 90, month, whySession), number("max_session_expires", "600", 90, month, whySession),
 		yes("force_third_party_reg_body", "N", whyIFC),

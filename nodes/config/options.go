@@ -68,6 +68,13 @@ type Options struct {
 	EdgeWSPort            int           `option:"edge_ws_port" scope:"shared" default:"5062" min:"0" max:"65535"`
 	EdgeWSSPort           int           `option:"edge_wss_port" scope:"shared" default:"5063" min:"0" max:"65535"`
 	EdgeWSOrigins         []string      `option:"edge_ws_origins" scope:"shared" check:"origins"`
+	ENUMServers           []string      `option:"enum_server" scope:"shared" check:"addrports"`
+	ENUMSuffix            string        `option:"enum_suffix" scope:"shared" default:"e164.arpa" check:"domain"`
+	ENUMFile              string        `option:"enum_file" scope:"shared"`
+	ENUMShare             bool          `option:"enum_share_by_preference" scope:"shared" default:"N"`
+	OverrideNPDI          bool          `option:"override_npdi" scope:"shared" default:"N"`
+	EnforceUserPhone      bool          `option:"enforce_user_phone" scope:"shared" default:"N"`
+	EnforceGlobalOnly     bool          `option:"enforce_global_only_lookups" scope:"shared" default:"N"`
 	EdgeDrainAnswer       string        `option:"edge_drain_answer" scope:"shared" default:"305" check:"drainanswer"`
 	// Secrets that the provider generates; every node that needs them reads them from shared configuration.
 	NonceKey string `option:"nonce_key" scope:"shared"`

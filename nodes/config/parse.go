@@ -130,6 +130,9 @@ func (o *Options) complete(seen map[string]place, dir string) (problems []error)
 			problems = append(problems, Problem{File: filepath.Join(dir, LocalFile), Option: s.name, Allowed: "every node needs it"})
 		}
 	}
+	if at := seen["enum_server"]; len(o.ENUMServers) > 3 {
+		problems = append(problems, Problem{File: at.file, Line: at.line, Option: "enum_server", Value: at.value, Allowed: "at most three servers"})
+	}
 	if o.ManagementLocalIP == "" {
 		o.ManagementLocalIP = o.LocalIP
 	}

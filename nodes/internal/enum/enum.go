@@ -137,6 +137,9 @@ func (c *Client) SetFile(text string) error {
 // name that is asked for. That nothing is known of it is no error. Errors: ErrUnavailable, ErrLoop, or that of ctx.
 func (c *Client) Lookup(ctx context.Context, number string) (Result, error) {
 	s := c.settings.Load()
+	if len(s.servers) == 0 && len(c.file.Load().list) == 0 {
+		return Result{}, nil // not in use
+	}
 	number = sip.URI{Scheme: "tel", User: number}.Number()
 	var result Result
 	var err error

@@ -17,11 +17,13 @@ const (
 	maxTTL      = 24 * time.Hour  // a longer TTL is cut
 	maxNegative = 5 * time.Minute // so is the time for which a number is believed to be absent
 	negativeTTL = 5 * time.Second // when the zone gives no SOA
+	failureTTL  = 2 * time.Second // so long a failure is not tried again: each function that a request passes looks up for itself
 	maxChain    = 8               // CNAMEs in one answer
 )
 
 type entry struct {
 	rules   []rule
+	err     error
 	expires time.Time
 }
 
@@ -32,11 +34,11 @@ type cache struct {
 	flights singleflight.Group
 }
 
-func (c *cache) get(name string, now time.Time) ([]rule, bool) {
+func (c *cache) get(name string, now time.Time) (entry, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e, ok := c.entries[name]
-	return e.rules, ok && now.Before(e.expires)
+	return e, ok && now.Before(e.expires)
 }
 
 func (c *cache) put(name string, e entry, now time.Time) {
@@ -57,18 +59,18 @@ func (c *cache) put(name string, e entry, now time.Time) {
 
 // rules are those of a name, from the cache or the servers. Many that ask at once share one question.
 func (c *Client) rules(ctx context.Context, s *settings, name string) ([]rule, error) {
-	if rules, ok := s.cache.get(name, c.deps.Now()); ok {
-		return rules, nil
+	if e, ok := s.cache.get(name, c.deps.Now()); ok {
+		return e.rules, e.err
 	}
 	flight := s.cache.flights.DoChan(name, func() (any, error) {
 		msg, err := c.ask(context.WithoutCancel(ctx), s.servers, name)
-		if err != nil {
-			return nil, err
+		e, now := entry{err: err}, c.deps.Now()
+		if e.expires = now.Add(failureTTL); err == nil {
+			rrs, ttl := answer(msg, name)
+			e = entry{rules: rulesOf(rrs), expires: now.Add(ttl)}
 		}
-		rrs, ttl := answer(msg, name)
-		e := entry{rulesOf(rrs), c.deps.Now().Add(ttl)}
-		s.cache.put(name, e, c.deps.Now())
-		return e.rules, nil
+		s.cache.put(name, e, now)
+		return e.rules, e.err
 	})
 	select {
 	case <-ctx.Done():

@@ -190,7 +190,8 @@ func (u URI) IsNumber(strict bool) bool {
 		if v, _ := u.Param("user"); v == "phone" {
 			return true
 		}
-		return !strict && digitsOnly(u.User)
+		user, _, _ := strings.Cut(u.User, ";") // parameters of the number, such as rn (RFC 3261 19.1.6)
+		return !strict && digitsOnly(user)
 	}
 	return false
 }

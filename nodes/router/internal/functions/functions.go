@@ -26,6 +26,7 @@ import (
 type Deps struct {
 	HSS      hss.Server
 	Store    registrar.Store
+	Enum     Translator // nil: ENUM as the options say
 	Resolver proxy.Resolver
 	Wire     proxy.Wire
 	Now      func() time.Time
@@ -42,6 +43,7 @@ type Router struct {
 	functions map[network.Function]proxy.Function
 	settings  atomic.Pointer[registrar.Settings]
 	services  services
+	numbers   *numbers
 	pool      atomic.Pointer[icscf.Pool]
 	routes    atomic.Pointer[bgcf.Routes]
 }
@@ -49,20 +51,21 @@ type Router struct {
 // New composes the functions.
 func New(o *config.Options, deps Deps) *Router {
 	r := &Router{Profiles: &subscriber.Cache{Size: 100_000}}
+	names := func() *network.Names { return r.settings.Load().Names }
+	r.numbers = newNumbers(deps, names)
 	r.SetOptions(o)
 	r.pool.Store(&icscf.Pool{})
 	empty, _ := bgcf.Parse("")
 	r.routes.Store(empty)
-	names := func() *network.Names { return r.settings.Load().Names }
 	r.Registrar = registrar.New(registrar.Deps{
 		HSS: deps.HSS, Store: deps.Store, Profiles: r.Profiles, Settings: r.settings.Load, Now: deps.Now, Log: deps.Log,
 		Metrics: registrar.NewMetrics(deps.Metrics),
 	})
 	r.functions = map[network.Function]proxy.Function{}
 	for _, f := range []proxy.Function{ // the way of a request through the router
-		icscf.New(icscf.Deps{HSS: deps.HSS, Names: names, Pool: r.pool.Load, Log: deps.Log}),
-		scscf.New(scscf.Deps{HSS: deps.HSS, Store: deps.Store, Registrar: r.Registrar, Profiles: r.Profiles, Names: names, Services: r.services.value.Load, Now: deps.Now, Log: deps.Log, Metrics: deps.Metrics}),
-		bgcf.New(bgcf.Deps{Routes: r.routes.Load, Names: names}),
+		icscf.New(icscf.Deps{HSS: deps.HSS, Names: names, Pool: r.pool.Load, Numbers: r.numbers, Log: deps.Log}),
+		scscf.New(scscf.Deps{HSS: deps.HSS, Store: deps.Store, Registrar: r.Registrar, Profiles: r.Profiles, Names: names, Services: r.services.value.Load, Numbers: r.numbers, Now: deps.Now, Log: deps.Log, Metrics: deps.Metrics}),
+		bgcf.New(bgcf.Deps{Routes: r.routes.Load, Names: names, Numbers: r.numbers, Log: deps.Log}),
 	} {
 		r.functions[network.Function(f.Name())] = f
 	}
@@ -81,6 +84,7 @@ func New(o *config.Options, deps Deps) *Router {
 // SetOptions takes changed options; what a port or address would change needs a restart.
 func (r *Router) SetOptions(o *config.Options) {
 	r.services.setOptions(o)
+	r.numbers.setOptions(o)
 	r.settings.Store(&registrar.Settings{
 		Names: network.New(o), MaxExpires: o.RegMaxExpires, NonceCount: o.NonceCount, NonceKey: []byte(o.NonceKey),
 	})

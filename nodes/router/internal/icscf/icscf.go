@@ -6,6 +6,7 @@ import (
 	"context"
 	"log/slog"
 
+	"github.com/clearwater-ims/clearwater/nodes/internal/enum"
 	"github.com/clearwater-ims/clearwater/nodes/internal/hss"
 	"github.com/clearwater-ims/clearwater/nodes/internal/proxy"
 	"github.com/clearwater-ims/clearwater/nodes/internal/sip"
@@ -15,10 +16,16 @@ import (
 
 // Deps of the function.
 type Deps struct {
-	HSS   hss.Server
-	Names func() *network.Names
-	Pool  func() *Pool // s-cscf.json
-	Log   *slog.Logger
+	HSS     hss.Server
+	Names   func() *network.Names
+	Pool    func() *Pool // s-cscf.json
+	Numbers Numbers
+	Log     *slog.Logger
+}
+
+// Numbers translates the numbers of this deployment; false when nothing is known of one.
+type Numbers interface {
+	Translate(ctx context.Context, u sip.URI) (translation sip.URI, ok bool, err error)
 }
 
 // Function implements proxy.Function.
@@ -35,13 +42,14 @@ func (f *Function) Serve() proxy.Handler { return &handler{deps: f.deps, names: 
 
 type handler struct {
 	proxy.Forwarding
-	deps     Deps
-	names    *network.Names
-	register *hss.AuthorizeRequest // the question, for a second choice
-	locate   *hss.LocateRequest
-	tried    map[string]bool // S-CSCFs that have failed
-	failure  *sip.Message    // what the last of them answered, if it did
-	original *sip.Message
+	deps         Deps
+	names        *network.Names
+	register     *hss.AuthorizeRequest // the question, for a second choice
+	locate       *hss.LocateRequest
+	tried        map[string]bool // S-CSCFs that have failed
+	failure      *sip.Message    // what the last of them answered, if it did
+	original     *sip.Message
+	translations int // of the Request-URI
 }
 
 // Initial chooses the S-CSCF.
@@ -155,7 +163,7 @@ func (h *handler) session(ctx context.Context, r *proxy.Request) proxy.Decision 
 			answer = second
 		}
 	}
-	return h.located(r, identity, answer)
+	return h.located(ctx, r, identity, answer)
 }
 
 func (h *handler) servedUser(m *sip.Message, originating bool) (sip.URI, error) {
@@ -170,7 +178,7 @@ func (h *handler) servedUser(m *sip.Message, originating bool) (sip.URI, error) 
 	return sip.URI{}, sip.ErrSyntax
 }
 
-func (h *handler) located(r *proxy.Request, identity sip.URI, answer *hss.LocateResponse) proxy.Decision {
+func (h *handler) located(ctx context.Context, r *proxy.Request, identity sip.URI, answer *hss.LocateResponse) proxy.Decision {
 	switch answer.GetResult() {
 	case hss.Result_RESULT_OK:
 	case hss.Result_RESULT_NOT_REGISTERED:
@@ -179,7 +187,7 @@ func (h *handler) located(r *proxy.Request, identity sip.URI, answer *hss.Locate
 		return proxy.AnswerReason(r, 504, "hss", answer.GetDetail())
 	default:
 		if answer.GetResult() == hss.Result_RESULT_UNKNOWN && identity.IsNumber(false) && !h.locate.GetOriginating() {
-			return proxy.Forward(proxy.Target{Msg: r.Msg, Hop: h.names.URI(network.BGCF)})
+			return h.unknownNumber(ctx, r, identity)
 		}
 		return proxy.AnswerReason(r, 404, "hss", answer.GetDetail())
 	}
@@ -198,6 +206,26 @@ func (h *handler) located(r *proxy.Request, identity sip.URI, answer *hss.Locate
 	}
 	m.Push(sip.Route, "<"+route.String()+">")
 	return proxy.Forward(proxy.Target{Msg: m, Carry: answer, Tag: server.String()})
+}
+
+// unknownNumber translates a number that the HSS does not know. What it becomes is served like any other called user, and
+// translated once more if it is a number again that the HSS does not know. The BGCF has what is of another network: other
+// domains, and numbers that were ported there.
+func (h *handler) unknownNumber(ctx context.Context, r *proxy.Request, identity sip.URI) proxy.Decision {
+	if h.translations < 2 {
+		u, ok, err := h.deps.Numbers.Translate(ctx, identity)
+		if err != nil {
+			h.deps.Log.Warn("a number could not be looked up and is routed as it is", "function", "icscf", "error", err)
+		}
+		if ok {
+			h.translations++
+			r.Msg.URI = u.String()
+			if rn, _ := enum.Portability(u); rn == "" && (u.Scheme == "tel" || h.names.Home(u.Host)) {
+				return h.session(ctx, r)
+			}
+		}
+	}
+	return proxy.Forward(proxy.Target{Msg: r.Msg, Hop: h.names.URI(network.BGCF)})
 }
 
 // Response tries another S-CSCF when the chosen one fails (TS 24.229 5.3.1.3, 5.3.2.1): once each.
@@ -220,7 +248,7 @@ func (h *handler) Response(r *proxy.Reply) proxy.Verdict {
 			answer = &hss.LocateResponse{Result: hss.ResultOf(err), Detail: err.Error()}
 		}
 		identity, _ := sip.ParseURI(h.locate.GetImpu())
-		return h.located(again, identity, answer)
+		return h.located(ctx, again, identity, answer)
 	})
 }
 

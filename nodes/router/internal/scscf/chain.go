@@ -100,7 +100,7 @@ func (h *handler) advance(ctx context.Context, r *proxy.Request, m *sip.Message,
 	}
 	m.Del(sip.PServedUser)
 	if c.orig() {
-		return h.leave(r, m, c)
+		return h.leave(ctx, r, m, c)
 	}
 	return h.toBindings(ctx, r, m, c)
 }
@@ -210,7 +210,7 @@ func (h *handler) divert(ctx context.Context, r *proxy.Request, m *sip.Message, 
 }
 
 // leave routes a request whose originating services are done.
-func (h *handler) leave(r *proxy.Request, m *sip.Message, c *chain) proxy.Decision {
+func (h *handler) leave(ctx context.Context, r *proxy.Request, m *sip.Message, c *chain) proxy.Decision {
 	if startsDialog(m.Method) && h.names.RecordRoutesICSCF() {
 		h.recordRoute(m, "charge-none")
 	}
@@ -218,7 +218,7 @@ func (h *handler) leave(r *proxy.Request, m *sip.Message, c *chain) proxy.Decisi
 		h.deps.Metrics.preloaded.Inc()
 		return proxy.Forward(proxy.Target{Msg: m}) // an application server has loaded a route
 	}
-	return h.routeOut(r, m)
+	return h.routeOut(ctx, r, m)
 }
 
 // registered asks the store whether a user has bindings.

@@ -3,6 +3,7 @@ package scscf
 import (
 	"context"
 
+	"github.com/clearwater-ims/clearwater/nodes/internal/enum"
 	"github.com/clearwater-ims/clearwater/nodes/internal/ifc"
 	"github.com/clearwater-ims/clearwater/nodes/internal/proxy"
 	"github.com/clearwater-ims/clearwater/nodes/internal/sip"
@@ -86,11 +87,20 @@ func (h *handler) stampNetwork(m *sip.Message, parameter, served string) {
 	m.Set(sip.PChargingVector, sip.SetParam(";"+vector, parameter, ioi)[1:])
 }
 
-// routeOut sends the request to whom its Request-URI names: a user or number of ours by the I-CSCF, others by the BGCF.
-func (h *handler) routeOut(r *proxy.Request, m *sip.Message) proxy.Decision {
+// routeOut sends the request to whom its Request-URI names: a user or number of ours by the I-CSCF, others by the BGCF. A
+// number is looked up in ENUM first (TS 24.229 5.4.3.2 step 10).
+func (h *handler) routeOut(ctx context.Context, r *proxy.Request, m *sip.Message) proxy.Decision {
 	u, err := sip.ParseURI(m.URI)
 	if err != nil {
 		return proxy.AnswerReason(r, 400, "scscf", err.Error())
+	}
+	if translation, ok, err := h.deps.Numbers.Translate(ctx, u); err != nil {
+		h.deps.Log.Warn("a number could not be looked up and is routed as it is", "function", "scscf", "error", err)
+	} else if ok {
+		u, m.URI = translation, translation.String()
+		if rn, _ := enum.Portability(u); rn != "" { // ported to another network
+			return proxy.Forward(proxy.Target{Msg: m, Hop: h.names.URI(network.BGCF)})
+		}
 	}
 	next := network.BGCF
 	switch u.Scheme {

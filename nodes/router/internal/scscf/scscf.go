@@ -28,9 +28,15 @@ type Deps struct {
 	Profiles  *subscriber.Cache
 	Names     func() *network.Names
 	Services  func() *Services
+	Numbers   Numbers
 	Now       func() time.Time
 	Log       *slog.Logger
 	Metrics   prometheus.Registerer
+}
+
+// Numbers translates the numbers of this deployment; false when nothing is known of one.
+type Numbers interface {
+	Translate(ctx context.Context, u sip.URI) (translation sip.URI, ok bool, err error)
 }
 
 // Function implements proxy.Function.
