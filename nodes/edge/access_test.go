@@ -430,6 +430,21 @@ func TestSecureURIs(t *testing.T) {
 	}
 }
 
+// While the edge drains, phones are sent elsewhere over their own transport; web pages know URLs only, so they are asked
+// to come back.
+func TestDrainSendsPhonesAway(t *testing.T) {
+	s := startSite(t, "127.23.6.7", "127.23.6.8:5052", "", "")
+	s.edge.function.Quiesce(true)
+	for kind, want := range map[string]string{"tls": "305", "ws": "503", "wss": "503"} {
+		p := s.phone(t, "u"+kind, kind)
+		p.send("REGISTER", "sip:ims.test", "r", 1, "From: <sip:u@ims.test>;tag=r", "To: <sip:u@ims.test>", "Contact: <"+p.contact+">;expires=300")
+		away := p.expect(want)
+		if want == "305" && away.Get(sip.Contact) != "<sip:ims.test;transport=tls>" || want == "503" && away.Get(sip.RetryAfter) == "" {
+			t.Errorf("%s: %s", kind, away)
+		}
+	}
+}
+
 // Ports can be turned off, and web pages of other origins kept away.
 func TestPortsAndOriginsAreOptions(t *testing.T) {
 	s := startSite(t, "127.23.6.5", "127.23.6.6:5052", "edge_tls_port=0\nedge_ws_port=6062\nedge_wss_port=0\nedge_ws_origins=*.ims.test", "")
