@@ -438,3 +438,24 @@ func TestServerIsThisNode(t *testing.T) {
 		w.caller.Expect("200")
 	})
 }
+
+// CANCEL after default handling went on without the servers of both halves.
+func TestCancelBehindFailedServers(t *testing.T) {
+	in(t, "", func(w *world) {
+		w.criteria("alice", criterion(1, 0, "sip:mmtel.ims.test"))
+		w.criteria("bob", criterion(1, 0, "sip:mmtel.ims.test"))
+		text := request("INVITE", "sip:bob@ims.test", "Via: SIP/2.0/UDP 10.1.0.2:5058;branch=z9hG4bKc")
+		w.caller.Send(router, text)
+		m := w.phone.Expect("INVITE")
+		w.phone.Reply(m, 180)
+		w.caller.Expect("180")
+		start := time.Now()
+		w.caller.Send(router, strings.ReplaceAll(text, "INVITE", "CANCEL"))
+		w.caller.Expect("200")
+		w.phone.Reply(w.phone.Expect("CANCEL"), 200)
+		w.phone.Reply(m, 487)
+		w.phone.Expect("ACK")
+		w.caller.Expect("487")
+		w.takes(start, 0)
+	})
+}
