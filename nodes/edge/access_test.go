@@ -174,14 +174,12 @@ func (c *miniature) last(t *testing.T, method string) *sip.Message {
 
 // phone is a user on one transport, written without the edge's own.
 type phone struct {
-	t             *testing.T
-	user, kind    string
-	via, contact  string
-	write         func(text string) error
-	closeDown     func()
-	in            chan *sip.Message
-	routes        []string // of the call
-	peer, dialogs string   // the remote target; From and To lines
+	t            *testing.T
+	user, kind   string
+	via, contact string
+	write        func(text string) error
+	closeDown    func()
+	in           chan *sip.Message
 }
 
 // access names the ways in: URI transport, port, whether TLS.
@@ -201,7 +199,7 @@ func (s *site) phone(t *testing.T, user, kind string) *phone {
 	switch kind {
 	case "ws", "wss":
 		client := &http.Client{Transport: &http.Transport{TLSClientConfig: trust}}
-		c, _, err := websocket.Dial(ctx, kind+"://"+addr, &websocket.DialOptions{Subprotocols: []string{"sip"}, HTTPClient: client})
+		c, _, err := websocket.Dial(ctx, kind+"://"+addr, &websocket.DialOptions{Subprotocols: []string{"sip"}, HTTPClient: client}) //nolint:bodyclose // the library closes it
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -455,7 +453,7 @@ func TestPortsAndOriginsAreOptions(t *testing.T) {
 		}
 	}
 	for origin, want := range map[string]bool{"https://web.ims.test": true, "https://evil.test": false} {
-		c, _, err := websocket.Dial(t.Context(), "ws://"+s.host+":6062", &websocket.DialOptions{Subprotocols: []string{"sip"}, HTTPHeader: http.Header{"Origin": {origin}}})
+		c, _, err := websocket.Dial(t.Context(), "ws://"+s.host+":6062", &websocket.DialOptions{Subprotocols: []string{"sip"}, HTTPHeader: http.Header{"Origin": {origin}}}) //nolint:bodyclose // the library closes it
 		if (err == nil) != want {
 			t.Errorf("%s: %v", origin, err)
 		}

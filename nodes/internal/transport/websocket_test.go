@@ -35,7 +35,7 @@ func dialWS(t testing.TB, url string, opts *websocket.DialOptions) *websocket.Co
 		opts = &websocket.DialOptions{}
 	}
 	opts.Subprotocols = []string{"sip"}
-	c, _, err := websocket.Dial(t.Context(), url, opts)
+	c, _, err := websocket.Dial(t.Context(), url, opts) //nolint:bodyclose // the library closes it
 	if err != nil {
 		t.Fatal(err)
 	}
