@@ -36,7 +36,8 @@ const nonceSlack = 10 * time.Second
 //
 // Order: lapsed bindings go; the nonce is checked; then the order of the request (RFC 3261 10.3 step 7); then
 // bindings are removed and added. When the last binding of the set goes, the deregistration that the HSS is owed is
-// written into the record; bindings that come (back) cancel what is owed for their private identities.
+// written into the record; bindings that come (back) cancel what is owed for their private identities. So are the
+// deregistrations and NOTIFYs that application servers and subscribers are owed.
 func Change(rec *Record, req *ApplyRequest, now time.Time) (*ApplyResponse, error) {
 	if rec != nil {
 		rec, _ = proto.Clone(rec).(*Record)
@@ -56,7 +57,7 @@ func Alter(rec *Record, req *ApplyRequest, now time.Time) (*ApplyResponse, error
 	switch {
 	case !c.consumeNonce():
 		return c.refused(OutcomeNonceUsed), nil
-	case c.outOfOrder():
+	case c.outOfOrder(), c.lateSubscribe():
 		return c.refused(OutcomeOutOfOrder), nil
 	}
 	c.remove()
@@ -64,6 +65,8 @@ func Alter(rec *Record, req *ApplyRequest, now time.Time) (*ApplyResponse, error
 	c.describe()
 	c.owe()
 	c.cancel()
+	c.announce()
+	c.notify()
 	return c.resp, nil
 }
 
@@ -102,12 +105,19 @@ type change struct {
 	resp  *ApplyResponse
 	gone  map[string]string // private identity -> reason, of bindings that went
 	empty bool              // no binding at the start
+
+	// For subscribers; kept only when there are any.
+	before     []*Binding // at the start
+	identities []string   // at the start
 }
 
 func newChange(rec *Record, req *ApplyRequest, now time.Time) *change {
 	rec.Aor = req.GetAor()
 	c := &change{req: req, now: now, rec: rec, gone: map[string]string{}, empty: len(rec.GetBindings()) == 0}
 	c.resp = &ApplyResponse{Record: rec}
+	if len(rec.GetSubscriptions()) > 0 || req.GetSubscribe() != nil {
+		c.before, c.identities = slices.Clone(rec.GetBindings()), slices.Clone(rec.GetAssociated())
+	}
 	c.rec.Bindings = slices.DeleteFunc(c.rec.Bindings, func(b *Binding) bool {
 		if !Lapsed(b, now) {
 			return false
@@ -290,7 +300,7 @@ func forgotten(expiresAt int64, now time.Time) bool {
 	return expiresAt+nonceSlack.Milliseconds() <= now.UnixMilli()
 }
 
-// Due is when the record next needs work: the first lapse of a binding, or at once while effects are owed or
+// Due is when the record next needs work: the first lapse of a binding or subscription, or at once while effects are owed or
 // rubbish may be dropped. False when it never does: nothing is left in it.
 func Due(rec *Record) (at time.Time, ok bool) {
 	if len(rec.GetOwed()) > 0 {
@@ -298,6 +308,11 @@ func Due(rec *Record) (at time.Time, ok bool) {
 	}
 	for _, b := range rec.GetBindings() {
 		if t := time.UnixMilli(b.GetExpiresAt()); !ok || t.Before(at) {
+			at, ok = t, true
+		}
+	}
+	for _, s := range rec.GetSubscriptions() {
+		if t := time.UnixMilli(s.GetExpiresAt()); !ok || t.Before(at) {
 			at, ok = t, true
 		}
 	}

@@ -139,6 +139,7 @@ type Binding struct {
 	Emergency     bool                   `protobuf:"varint,9,opt,name=emergency,proto3" json:"emergency,omitempty"`
 	RegisteredAt  int64                  `protobuf:"varint,10,opt,name=registered_at,json=registeredAt,proto3" json:"registered_at,omitempty"` // Unix milliseconds of the first REGISTER of this binding
 	Q             uint32                 `protobuf:"varint,11,opt,name=q,proto3" json:"q,omitempty"`                                           // thousandths, 1000 when absent
+	Impu          string                 `protobuf:"bytes,12,opt,name=impu,proto3" json:"impu,omitempty"`                                      // public identity that it was registered with
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -250,6 +251,199 @@ func (x *Binding) GetQ() uint32 {
 	return 0
 }
 
+func (x *Binding) GetImpu() string {
+	if x != nil {
+		return x.Impu
+	}
+	return ""
+}
+
+// Subscription is a dialog in which somebody is told of changes of the set (RFC 3680, RFC 6665).
+type Subscription struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`         // our tag in the dialog
+	Target        string                 `protobuf:"bytes,2,opt,name=target,proto3" json:"target,omitempty"` // the subscriber's Contact URI
+	Route         []string               `protobuf:"bytes,3,rep,name=route,proto3" json:"route,omitempty"`   // route set of requests to the subscriber, topmost first
+	CallId        string                 `protobuf:"bytes,4,opt,name=call_id,json=callId,proto3" json:"call_id,omitempty"`
+	Local         string                 `protobuf:"bytes,5,opt,name=local,proto3" json:"local,omitempty"`                           // From of NOTIFYs, with our tag
+	Remote        string                 `protobuf:"bytes,6,opt,name=remote,proto3" json:"remote,omitempty"`                         // To of NOTIFYs, with the subscriber's tag
+	Cseq          uint32                 `protobuf:"varint,7,opt,name=cseq,proto3" json:"cseq,omitempty"`                            // of the last SUBSCRIBE
+	ExpiresAt     int64                  `protobuf:"varint,8,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"` // Unix milliseconds
+	Event         string                 `protobuf:"bytes,9,opt,name=event,proto3" json:"event,omitempty"`                           // Event of NOTIFYs, with the subscriber's id
+	Notified      uint32                 `protobuf:"varint,10,opt,name=notified,proto3" json:"notified,omitempty"`                   // NOTIFYs owed so far; the next one's version
+	Ended         string                 `protobuf:"bytes,11,opt,name=ended,proto3" json:"ended,omitempty"`                          // in an effect: reason why it ended (RFC 6665 4.1.3), "" while it lives
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Subscription) Reset() {
+	*x = Subscription{}
+	mi := &file_nodes_internal_registrations_registrations_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Subscription) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Subscription) ProtoMessage() {}
+
+func (x *Subscription) ProtoReflect() protoreflect.Message {
+	mi := &file_nodes_internal_registrations_registrations_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Subscription.ProtoReflect.Descriptor instead.
+func (*Subscription) Descriptor() ([]byte, []int) {
+	return file_nodes_internal_registrations_registrations_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Subscription) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Subscription) GetTarget() string {
+	if x != nil {
+		return x.Target
+	}
+	return ""
+}
+
+func (x *Subscription) GetRoute() []string {
+	if x != nil {
+		return x.Route
+	}
+	return nil
+}
+
+func (x *Subscription) GetCallId() string {
+	if x != nil {
+		return x.CallId
+	}
+	return ""
+}
+
+func (x *Subscription) GetLocal() string {
+	if x != nil {
+		return x.Local
+	}
+	return ""
+}
+
+func (x *Subscription) GetRemote() string {
+	if x != nil {
+		return x.Remote
+	}
+	return ""
+}
+
+func (x *Subscription) GetCseq() uint32 {
+	if x != nil {
+		return x.Cseq
+	}
+	return 0
+}
+
+func (x *Subscription) GetExpiresAt() int64 {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return 0
+}
+
+func (x *Subscription) GetEvent() string {
+	if x != nil {
+		return x.Event
+	}
+	return ""
+}
+
+func (x *Subscription) GetNotified() uint32 {
+	if x != nil {
+		return x.Notified
+	}
+	return 0
+}
+
+func (x *Subscription) GetEnded() string {
+	if x != nil {
+		return x.Ended
+	}
+	return ""
+}
+
+// ContactState is a contact as one NOTIFY shows it.
+type ContactState struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Binding       *Binding               `protobuf:"bytes,1,opt,name=binding,proto3" json:"binding,omitempty"`
+	Event         string                 `protobuf:"bytes,2,opt,name=event,proto3" json:"event,omitempty"` // of RFC 3680 5.2.3: created refreshed shortened expired unregistered deactivated; "" without change
+	Gone          bool                   `protobuf:"varint,3,opt,name=gone,proto3" json:"gone,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ContactState) Reset() {
+	*x = ContactState{}
+	mi := &file_nodes_internal_registrations_registrations_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ContactState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ContactState) ProtoMessage() {}
+
+func (x *ContactState) ProtoReflect() protoreflect.Message {
+	mi := &file_nodes_internal_registrations_registrations_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ContactState.ProtoReflect.Descriptor instead.
+func (*ContactState) Descriptor() ([]byte, []int) {
+	return file_nodes_internal_registrations_registrations_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ContactState) GetBinding() *Binding {
+	if x != nil {
+		return x.Binding
+	}
+	return nil
+}
+
+func (x *ContactState) GetEvent() string {
+	if x != nil {
+		return x.Event
+	}
+	return ""
+}
+
+func (x *ContactState) GetGone() bool {
+	if x != nil {
+		return x.Gone
+	}
+	return false
+}
+
 // UsedNonce remembers a consumed challenge until the nonce itself would be refused.
 type UsedNonce struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -262,7 +456,7 @@ type UsedNonce struct {
 
 func (x *UsedNonce) Reset() {
 	*x = UsedNonce{}
-	mi := &file_nodes_internal_registrations_registrations_proto_msgTypes[1]
+	mi := &file_nodes_internal_registrations_registrations_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -274,7 +468,7 @@ func (x *UsedNonce) String() string {
 func (*UsedNonce) ProtoMessage() {}
 
 func (x *UsedNonce) ProtoReflect() protoreflect.Message {
-	mi := &file_nodes_internal_registrations_registrations_proto_msgTypes[1]
+	mi := &file_nodes_internal_registrations_registrations_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -287,7 +481,7 @@ func (x *UsedNonce) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsedNonce.ProtoReflect.Descriptor instead.
 func (*UsedNonce) Descriptor() ([]byte, []int) {
-	return file_nodes_internal_registrations_registrations_proto_rawDescGZIP(), []int{1}
+	return file_nodes_internal_registrations_registrations_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *UsedNonce) GetId() []byte {
@@ -313,19 +507,23 @@ func (x *UsedNonce) GetExpiresAt() int64 {
 
 // Effect is work that a change of the record owes to others; it is cleared when done.
 type Effect struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Kind          EffectKind             `protobuf:"varint,2,opt,name=kind,proto3,enum=clearwater.registrations.EffectKind" json:"kind,omitempty"`
-	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"` // dereg-timeout, dereg-user, dereg-admin
-	Impi          string                 `protobuf:"bytes,4,opt,name=impi,proto3" json:"impi,omitempty"`
-	Impu          string                 `protobuf:"bytes,5,opt,name=impu,proto3" json:"impu,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Id     string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Kind   EffectKind             `protobuf:"varint,2,opt,name=kind,proto3,enum=clearwater.registrations.EffectKind" json:"kind,omitempty"`
+	Reason string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"` // dereg-timeout, dereg-user, dereg-admin
+	Impi   string                 `protobuf:"bytes,4,opt,name=impi,proto3" json:"impi,omitempty"`
+	Impu   string                 `protobuf:"bytes,5,opt,name=impu,proto3" json:"impu,omitempty"`
+	// Of EFFECT_NOTIFY: everything that the NOTIFY says, so that its repeat says the same.
+	Subscription  *Subscription   `protobuf:"bytes,6,opt,name=subscription,proto3" json:"subscription,omitempty"`
+	Contacts      []*ContactState `protobuf:"bytes,7,rep,name=contacts,proto3" json:"contacts,omitempty"`
+	Identities    []string        `protobuf:"bytes,8,rep,name=identities,proto3" json:"identities,omitempty"` // unbarred ones of the set
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Effect) Reset() {
 	*x = Effect{}
-	mi := &file_nodes_internal_registrations_registrations_proto_msgTypes[2]
+	mi := &file_nodes_internal_registrations_registrations_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -337,7 +535,7 @@ func (x *Effect) String() string {
 func (*Effect) ProtoMessage() {}
 
 func (x *Effect) ProtoReflect() protoreflect.Message {
-	mi := &file_nodes_internal_registrations_registrations_proto_msgTypes[2]
+	mi := &file_nodes_internal_registrations_registrations_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -350,7 +548,7 @@ func (x *Effect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Effect.ProtoReflect.Descriptor instead.
 func (*Effect) Descriptor() ([]byte, []int) {
-	return file_nodes_internal_registrations_registrations_proto_rawDescGZIP(), []int{2}
+	return file_nodes_internal_registrations_registrations_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Effect) GetId() string {
@@ -388,6 +586,27 @@ func (x *Effect) GetImpu() string {
 	return ""
 }
 
+func (x *Effect) GetSubscription() *Subscription {
+	if x != nil {
+		return x.Subscription
+	}
+	return nil
+}
+
+func (x *Effect) GetContacts() []*ContactState {
+	if x != nil {
+		return x.Contacts
+	}
+	return nil
+}
+
+func (x *Effect) GetIdentities() []string {
+	if x != nil {
+		return x.Identities
+	}
+	return nil
+}
+
 // Record is one row: an implicit registration set as one site sees it.
 type Record struct {
 	state               protoimpl.MessageState `protogen:"open.v1"`
@@ -400,13 +619,15 @@ type Record struct {
 	Writer              string                 `protobuf:"bytes,7,opt,name=writer,proto3" json:"writer,omitempty"`                                                       // id of the last writer, to settle a swap of unknown outcome
 	AssignedAt          int64                  `protobuf:"varint,8,opt,name=assigned_at,json=assignedAt,proto3" json:"assigned_at,omitempty"`                            // Unix milliseconds of the last SAR
 	UnregisteredService bool                   `protobuf:"varint,9,opt,name=unregistered_service,json=unregisteredService,proto3" json:"unregistered_service,omitempty"` // served for unregistered users since assigned_at
+	Announced           []string               `protobuf:"bytes,10,rep,name=announced,proto3" json:"announced,omitempty"`                                                // identities whose registration application servers have been told of
+	Subscriptions       []*Subscription        `protobuf:"bytes,11,rep,name=subscriptions,proto3" json:"subscriptions,omitempty"`
 	unknownFields       protoimpl.UnknownFields
 	sizeCache           protoimpl.SizeCache
 }
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_nodes_internal_registrations_registrations_proto_msgTypes[3]
+	mi := &file_nodes_internal_registrations_registrations_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -418,7 +639,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_nodes_internal_registrations_registrations_proto_msgTypes[3]
+	mi := &file_nodes_internal_registrations_registrations_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -431,7 +652,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_nodes_internal_registrations_registrations_proto_rawDescGZIP(), []int{3}
+	return file_nodes_internal_registrations_registrations_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Record) GetAor() string {
@@ -497,6 +718,20 @@ func (x *Record) GetUnregisteredService() bool {
 	return false
 }
 
+func (x *Record) GetAnnounced() []string {
+	if x != nil {
+		return x.Announced
+	}
+	return nil
+}
+
+func (x *Record) GetSubscriptions() []*Subscription {
+	if x != nil {
+		return x.Subscriptions
+	}
+	return nil
+}
+
 // NonceUse asks that a challenge be consumed in the same swap as the bindings.
 type NonceUse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -510,7 +745,7 @@ type NonceUse struct {
 
 func (x *NonceUse) Reset() {
 	*x = NonceUse{}
-	mi := &file_nodes_internal_registrations_registrations_proto_msgTypes[4]
+	mi := &file_nodes_internal_registrations_registrations_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -522,7 +757,7 @@ func (x *NonceUse) String() string {
 func (*NonceUse) ProtoMessage() {}
 
 func (x *NonceUse) ProtoReflect() protoreflect.Message {
-	mi := &file_nodes_internal_registrations_registrations_proto_msgTypes[4]
+	mi := &file_nodes_internal_registrations_registrations_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -535,7 +770,7 @@ func (x *NonceUse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NonceUse.ProtoReflect.Descriptor instead.
 func (*NonceUse) Descriptor() ([]byte, []int) {
-	return file_nodes_internal_registrations_registrations_proto_rawDescGZIP(), []int{4}
+	return file_nodes_internal_registrations_registrations_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *NonceUse) GetId() []byte {
@@ -583,13 +818,17 @@ type ApplyRequest struct {
 	Cseq                uint32                 `protobuf:"varint,12,opt,name=cseq,proto3" json:"cseq,omitempty"`
 	Assigned            bool                   `protobuf:"varint,13,opt,name=assigned,proto3" json:"assigned,omitempty"`                                                  // a SAR for the set was answered just before: assigned_at becomes now
 	UnregisteredService bool                   `protobuf:"varint,14,opt,name=unregistered_service,json=unregisteredService,proto3" json:"unregistered_service,omitempty"` // with no binding left: the set is served for an unregistered user since now
+	Announce            string                 `protobuf:"bytes,15,opt,name=announce,proto3" json:"announce,omitempty"`                                                   // identity whose registration application servers are told of; they are owed its end
+	Subscribe           *Subscription          `protobuf:"bytes,16,opt,name=subscribe,proto3" json:"subscribe,omitempty"`                                                 // to add or refresh; one of the past ends it
+	Unsubscribe         string                 `protobuf:"bytes,17,opt,name=unsubscribe,proto3" json:"unsubscribe,omitempty"`                                             // id of a subscription that is over without a NOTIFY
+	Silent              bool                   `protobuf:"varint,18,opt,name=silent,proto3" json:"silent,omitempty"`                                                      // subscribers are told nothing
 	unknownFields       protoimpl.UnknownFields
 	sizeCache           protoimpl.SizeCache
 }
 
 func (x *ApplyRequest) Reset() {
 	*x = ApplyRequest{}
-	mi := &file_nodes_internal_registrations_registrations_proto_msgTypes[5]
+	mi := &file_nodes_internal_registrations_registrations_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -601,7 +840,7 @@ func (x *ApplyRequest) String() string {
 func (*ApplyRequest) ProtoMessage() {}
 
 func (x *ApplyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nodes_internal_registrations_registrations_proto_msgTypes[5]
+	mi := &file_nodes_internal_registrations_registrations_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -614,7 +853,7 @@ func (x *ApplyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyRequest.ProtoReflect.Descriptor instead.
 func (*ApplyRequest) Descriptor() ([]byte, []int) {
-	return file_nodes_internal_registrations_registrations_proto_rawDescGZIP(), []int{5}
+	return file_nodes_internal_registrations_registrations_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ApplyRequest) GetAor() string {
@@ -715,6 +954,34 @@ func (x *ApplyRequest) GetUnregisteredService() bool {
 	return false
 }
 
+func (x *ApplyRequest) GetAnnounce() string {
+	if x != nil {
+		return x.Announce
+	}
+	return ""
+}
+
+func (x *ApplyRequest) GetSubscribe() *Subscription {
+	if x != nil {
+		return x.Subscribe
+	}
+	return nil
+}
+
+func (x *ApplyRequest) GetUnsubscribe() string {
+	if x != nil {
+		return x.Unsubscribe
+	}
+	return ""
+}
+
+func (x *ApplyRequest) GetSilent() bool {
+	if x != nil {
+		return x.Silent
+	}
+	return false
+}
+
 type ApplyResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Outcome       Outcome                `protobuf:"varint,1,opt,name=outcome,proto3,enum=clearwater.registrations.Outcome" json:"outcome,omitempty"`
@@ -731,7 +998,7 @@ type ApplyResponse struct {
 
 func (x *ApplyResponse) Reset() {
 	*x = ApplyResponse{}
-	mi := &file_nodes_internal_registrations_registrations_proto_msgTypes[6]
+	mi := &file_nodes_internal_registrations_registrations_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -743,7 +1010,7 @@ func (x *ApplyResponse) String() string {
 func (*ApplyResponse) ProtoMessage() {}
 
 func (x *ApplyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_nodes_internal_registrations_registrations_proto_msgTypes[6]
+	mi := &file_nodes_internal_registrations_registrations_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -756,7 +1023,7 @@ func (x *ApplyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyResponse.ProtoReflect.Descriptor instead.
 func (*ApplyResponse) Descriptor() ([]byte, []int) {
-	return file_nodes_internal_registrations_registrations_proto_rawDescGZIP(), []int{6}
+	return file_nodes_internal_registrations_registrations_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ApplyResponse) GetOutcome() Outcome {
@@ -824,7 +1091,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_nodes_internal_registrations_registrations_proto_msgTypes[7]
+	mi := &file_nodes_internal_registrations_registrations_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -836,7 +1103,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nodes_internal_registrations_registrations_proto_msgTypes[7]
+	mi := &file_nodes_internal_registrations_registrations_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -849,7 +1116,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_nodes_internal_registrations_registrations_proto_rawDescGZIP(), []int{7}
+	return file_nodes_internal_registrations_registrations_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetRequest) GetAor() string {
@@ -868,7 +1135,7 @@ type GetResponse struct {
 
 func (x *GetResponse) Reset() {
 	*x = GetResponse{}
-	mi := &file_nodes_internal_registrations_registrations_proto_msgTypes[8]
+	mi := &file_nodes_internal_registrations_registrations_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -880,7 +1147,7 @@ func (x *GetResponse) String() string {
 func (*GetResponse) ProtoMessage() {}
 
 func (x *GetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_nodes_internal_registrations_registrations_proto_msgTypes[8]
+	mi := &file_nodes_internal_registrations_registrations_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -893,7 +1160,7 @@ func (x *GetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResponse.ProtoReflect.Descriptor instead.
 func (*GetResponse) Descriptor() ([]byte, []int) {
-	return file_nodes_internal_registrations_registrations_proto_rawDescGZIP(), []int{8}
+	return file_nodes_internal_registrations_registrations_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetResponse) GetRecord() *Record {
@@ -913,7 +1180,7 @@ type SettleRequest struct {
 
 func (x *SettleRequest) Reset() {
 	*x = SettleRequest{}
-	mi := &file_nodes_internal_registrations_registrations_proto_msgTypes[9]
+	mi := &file_nodes_internal_registrations_registrations_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -925,7 +1192,7 @@ func (x *SettleRequest) String() string {
 func (*SettleRequest) ProtoMessage() {}
 
 func (x *SettleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nodes_internal_registrations_registrations_proto_msgTypes[9]
+	mi := &file_nodes_internal_registrations_registrations_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -938,7 +1205,7 @@ func (x *SettleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettleRequest.ProtoReflect.Descriptor instead.
 func (*SettleRequest) Descriptor() ([]byte, []int) {
-	return file_nodes_internal_registrations_registrations_proto_rawDescGZIP(), []int{9}
+	return file_nodes_internal_registrations_registrations_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SettleRequest) GetAor() string {
@@ -963,7 +1230,7 @@ type SettleResponse struct {
 
 func (x *SettleResponse) Reset() {
 	*x = SettleResponse{}
-	mi := &file_nodes_internal_registrations_registrations_proto_msgTypes[10]
+	mi := &file_nodes_internal_registrations_registrations_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -975,7 +1242,7 @@ func (x *SettleResponse) String() string {
 func (*SettleResponse) ProtoMessage() {}
 
 func (x *SettleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_nodes_internal_registrations_registrations_proto_msgTypes[10]
+	mi := &file_nodes_internal_registrations_registrations_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -988,14 +1255,14 @@ func (x *SettleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettleResponse.ProtoReflect.Descriptor instead.
 func (*SettleResponse) Descriptor() ([]byte, []int) {
-	return file_nodes_internal_registrations_registrations_proto_rawDescGZIP(), []int{10}
+	return file_nodes_internal_registrations_registrations_proto_rawDescGZIP(), []int{12}
 }
 
 var File_nodes_internal_registrations_registrations_proto protoreflect.FileDescriptor
 
 const file_nodes_internal_registrations_registrations_proto_rawDesc = "" +
 	"\n" +
-	"0nodes/internal/registrations/registrations.proto\x12\x18clearwater.registrations\"\x88\x02\n" +
+	"0nodes/internal/registrations/registrations.proto\x12\x18clearwater.registrations\"\x9c\x02\n" +
 	"\aBinding\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03uri\x18\x02 \x01(\tR\x03uri\x12\x12\n" +
@@ -1009,18 +1276,42 @@ const file_nodes_internal_registrations_registrations_proto_rawDesc = "" +
 	"\temergency\x18\t \x01(\bR\temergency\x12#\n" +
 	"\rregistered_at\x18\n" +
 	" \x01(\x03R\fregisteredAt\x12\f\n" +
-	"\x01q\x18\v \x01(\rR\x01q\"J\n" +
+	"\x01q\x18\v \x01(\rR\x01q\x12\x12\n" +
+	"\x04impu\x18\f \x01(\tR\x04impu\"\x8e\x02\n" +
+	"\fSubscription\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
+	"\x06target\x18\x02 \x01(\tR\x06target\x12\x14\n" +
+	"\x05route\x18\x03 \x03(\tR\x05route\x12\x17\n" +
+	"\acall_id\x18\x04 \x01(\tR\x06callId\x12\x14\n" +
+	"\x05local\x18\x05 \x01(\tR\x05local\x12\x16\n" +
+	"\x06remote\x18\x06 \x01(\tR\x06remote\x12\x12\n" +
+	"\x04cseq\x18\a \x01(\rR\x04cseq\x12\x1d\n" +
+	"\n" +
+	"expires_at\x18\b \x01(\x03R\texpiresAt\x12\x14\n" +
+	"\x05event\x18\t \x01(\tR\x05event\x12\x1a\n" +
+	"\bnotified\x18\n" +
+	" \x01(\rR\bnotified\x12\x14\n" +
+	"\x05ended\x18\v \x01(\tR\x05ended\"u\n" +
+	"\fContactState\x12;\n" +
+	"\abinding\x18\x01 \x01(\v2!.clearwater.registrations.BindingR\abinding\x12\x14\n" +
+	"\x05event\x18\x02 \x01(\tR\x05event\x12\x12\n" +
+	"\x04gone\x18\x03 \x01(\bR\x04gone\"J\n" +
 	"\tUsedNonce\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x0e\n" +
 	"\x02nc\x18\x02 \x01(\rR\x02nc\x12\x1d\n" +
 	"\n" +
-	"expires_at\x18\x03 \x01(\x03R\texpiresAt\"\x92\x01\n" +
+	"expires_at\x18\x03 \x01(\x03R\texpiresAt\"\xc2\x02\n" +
 	"\x06Effect\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x128\n" +
 	"\x04kind\x18\x02 \x01(\x0e2$.clearwater.registrations.EffectKindR\x04kind\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x12\n" +
 	"\x04impi\x18\x04 \x01(\tR\x04impi\x12\x12\n" +
-	"\x04impu\x18\x05 \x01(\tR\x04impu\"\xf9\x02\n" +
+	"\x04impu\x18\x05 \x01(\tR\x04impu\x12J\n" +
+	"\fsubscription\x18\x06 \x01(\v2&.clearwater.registrations.SubscriptionR\fsubscription\x12B\n" +
+	"\bcontacts\x18\a \x03(\v2&.clearwater.registrations.ContactStateR\bcontacts\x12\x1e\n" +
+	"\n" +
+	"identities\x18\b \x03(\tR\n" +
+	"identities\"\xe5\x03\n" +
 	"\x06Record\x12\x10\n" +
 	"\x03aor\x18\x01 \x01(\tR\x03aor\x12=\n" +
 	"\bbindings\x18\x02 \x03(\v2!.clearwater.registrations.BindingR\bbindings\x12;\n" +
@@ -1034,13 +1325,16 @@ const file_nodes_internal_registrations_registrations_proto_rawDesc = "" +
 	"\x06writer\x18\a \x01(\tR\x06writer\x12\x1f\n" +
 	"\vassigned_at\x18\b \x01(\x03R\n" +
 	"assignedAt\x121\n" +
-	"\x14unregistered_service\x18\t \x01(\bR\x13unregisteredService\"e\n" +
+	"\x14unregistered_service\x18\t \x01(\bR\x13unregisteredService\x12\x1c\n" +
+	"\tannounced\x18\n" +
+	" \x03(\tR\tannounced\x12L\n" +
+	"\rsubscriptions\x18\v \x03(\v2&.clearwater.registrations.SubscriptionR\rsubscriptions\"e\n" +
 	"\bNonceUse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x0e\n" +
 	"\x02nc\x18\x02 \x01(\rR\x02nc\x12\x1d\n" +
 	"\n" +
 	"expires_at\x18\x03 \x01(\x03R\texpiresAt\x12\x1a\n" +
-	"\bcounting\x18\x04 \x01(\bR\bcounting\"\xe3\x03\n" +
+	"\bcounting\x18\x04 \x01(\bR\bcounting\"\xff\x04\n" +
 	"\fApplyRequest\x12\x10\n" +
 	"\x03aor\x18\x01 \x01(\tR\x03aor\x12\x12\n" +
 	"\x04impi\x18\x02 \x01(\tR\x04impi\x12=\n" +
@@ -1060,7 +1354,11 @@ const file_nodes_internal_registrations_registrations_proto_rawDesc = "" +
 	"\acall_id\x18\v \x01(\tR\x06callId\x12\x12\n" +
 	"\x04cseq\x18\f \x01(\rR\x04cseq\x12\x1a\n" +
 	"\bassigned\x18\r \x01(\bR\bassigned\x121\n" +
-	"\x14unregistered_service\x18\x0e \x01(\bR\x13unregisteredService\"\xbe\x02\n" +
+	"\x14unregistered_service\x18\x0e \x01(\bR\x13unregisteredService\x12\x1a\n" +
+	"\bannounce\x18\x0f \x01(\tR\bannounce\x12D\n" +
+	"\tsubscribe\x18\x10 \x01(\v2&.clearwater.registrations.SubscriptionR\tsubscribe\x12 \n" +
+	"\vunsubscribe\x18\x11 \x01(\tR\vunsubscribe\x12\x16\n" +
+	"\x06silent\x18\x12 \x01(\bR\x06silent\"\xbe\x02\n" +
 	"\rApplyResponse\x12;\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2!.clearwater.registrations.OutcomeR\aoutcome\x128\n" +
 	"\x06record\x18\x02 \x01(\v2 .clearwater.registrations.RecordR\x06record\x12%\n" +
@@ -1104,37 +1402,44 @@ func file_nodes_internal_registrations_registrations_proto_rawDescGZIP() []byte 
 }
 
 var file_nodes_internal_registrations_registrations_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_nodes_internal_registrations_registrations_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_nodes_internal_registrations_registrations_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_nodes_internal_registrations_registrations_proto_goTypes = []any{
 	(EffectKind)(0),        // 0: clearwater.registrations.EffectKind
 	(Outcome)(0),           // 1: clearwater.registrations.Outcome
 	(*Binding)(nil),        // 2: clearwater.registrations.Binding
-	(*UsedNonce)(nil),      // 3: clearwater.registrations.UsedNonce
-	(*Effect)(nil),         // 4: clearwater.registrations.Effect
-	(*Record)(nil),         // 5: clearwater.registrations.Record
-	(*NonceUse)(nil),       // 6: clearwater.registrations.NonceUse
-	(*ApplyRequest)(nil),   // 7: clearwater.registrations.ApplyRequest
-	(*ApplyResponse)(nil),  // 8: clearwater.registrations.ApplyResponse
-	(*GetRequest)(nil),     // 9: clearwater.registrations.GetRequest
-	(*GetResponse)(nil),    // 10: clearwater.registrations.GetResponse
-	(*SettleRequest)(nil),  // 11: clearwater.registrations.SettleRequest
-	(*SettleResponse)(nil), // 12: clearwater.registrations.SettleResponse
+	(*Subscription)(nil),   // 3: clearwater.registrations.Subscription
+	(*ContactState)(nil),   // 4: clearwater.registrations.ContactState
+	(*UsedNonce)(nil),      // 5: clearwater.registrations.UsedNonce
+	(*Effect)(nil),         // 6: clearwater.registrations.Effect
+	(*Record)(nil),         // 7: clearwater.registrations.Record
+	(*NonceUse)(nil),       // 8: clearwater.registrations.NonceUse
+	(*ApplyRequest)(nil),   // 9: clearwater.registrations.ApplyRequest
+	(*ApplyResponse)(nil),  // 10: clearwater.registrations.ApplyResponse
+	(*GetRequest)(nil),     // 11: clearwater.registrations.GetRequest
+	(*GetResponse)(nil),    // 12: clearwater.registrations.GetResponse
+	(*SettleRequest)(nil),  // 13: clearwater.registrations.SettleRequest
+	(*SettleResponse)(nil), // 14: clearwater.registrations.SettleResponse
 }
 var file_nodes_internal_registrations_registrations_proto_depIdxs = []int32{
-	0, // 0: clearwater.registrations.Effect.kind:type_name -> clearwater.registrations.EffectKind
-	2, // 1: clearwater.registrations.Record.bindings:type_name -> clearwater.registrations.Binding
-	3, // 2: clearwater.registrations.Record.nonces:type_name -> clearwater.registrations.UsedNonce
-	4, // 3: clearwater.registrations.Record.owed:type_name -> clearwater.registrations.Effect
-	2, // 4: clearwater.registrations.ApplyRequest.bindings:type_name -> clearwater.registrations.Binding
-	6, // 5: clearwater.registrations.ApplyRequest.nonce:type_name -> clearwater.registrations.NonceUse
-	1, // 6: clearwater.registrations.ApplyResponse.outcome:type_name -> clearwater.registrations.Outcome
-	5, // 7: clearwater.registrations.ApplyResponse.record:type_name -> clearwater.registrations.Record
-	5, // 8: clearwater.registrations.GetResponse.record:type_name -> clearwater.registrations.Record
-	9, // [9:9] is the sub-list for method output_type
-	9, // [9:9] is the sub-list for method input_type
-	9, // [9:9] is the sub-list for extension type_name
-	9, // [9:9] is the sub-list for extension extendee
-	0, // [0:9] is the sub-list for field type_name
+	2,  // 0: clearwater.registrations.ContactState.binding:type_name -> clearwater.registrations.Binding
+	0,  // 1: clearwater.registrations.Effect.kind:type_name -> clearwater.registrations.EffectKind
+	3,  // 2: clearwater.registrations.Effect.subscription:type_name -> clearwater.registrations.Subscription
+	4,  // 3: clearwater.registrations.Effect.contacts:type_name -> clearwater.registrations.ContactState
+	2,  // 4: clearwater.registrations.Record.bindings:type_name -> clearwater.registrations.Binding
+	5,  // 5: clearwater.registrations.Record.nonces:type_name -> clearwater.registrations.UsedNonce
+	6,  // 6: clearwater.registrations.Record.owed:type_name -> clearwater.registrations.Effect
+	3,  // 7: clearwater.registrations.Record.subscriptions:type_name -> clearwater.registrations.Subscription
+	2,  // 8: clearwater.registrations.ApplyRequest.bindings:type_name -> clearwater.registrations.Binding
+	8,  // 9: clearwater.registrations.ApplyRequest.nonce:type_name -> clearwater.registrations.NonceUse
+	3,  // 10: clearwater.registrations.ApplyRequest.subscribe:type_name -> clearwater.registrations.Subscription
+	1,  // 11: clearwater.registrations.ApplyResponse.outcome:type_name -> clearwater.registrations.Outcome
+	7,  // 12: clearwater.registrations.ApplyResponse.record:type_name -> clearwater.registrations.Record
+	7,  // 13: clearwater.registrations.GetResponse.record:type_name -> clearwater.registrations.Record
+	14, // [14:14] is the sub-list for method output_type
+	14, // [14:14] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_nodes_internal_registrations_registrations_proto_init() }
@@ -1148,7 +1453,7 @@ func file_nodes_internal_registrations_registrations_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_nodes_internal_registrations_registrations_proto_rawDesc), len(file_nodes_internal_registrations_registrations_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   11,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
