@@ -65,7 +65,7 @@ func start(ctx context.Context, n *service.Node) (service.Running, error) {
 // document takes a document's text; one that is wrong is told and leaves the old one in force.
 func document(n *service.Node, name string, set func(text string) error) func(text string) {
 	return func(text string) {
-		var partly functions.LeftOut
+		var partly functions.LeftOutError
 		switch err := set(text); {
 		case errors.As(err, &partly):
 			n.Log.Warn("a document is in force without some of its criteria", "type", name, "error", err)

@@ -55,14 +55,14 @@ func (r *Router) SetFallbackCriteria(text string) error {
 	return leftOut(broken)
 }
 
-// LeftOut is the error of a document that is in force without some of its criteria.
-type LeftOut struct{ error }
+// LeftOutError is the error of a document that is in force without some of its criteria.
+type LeftOutError struct{ error }
 
-func (e LeftOut) Unwrap() error { return e.error }
+func (e LeftOutError) Unwrap() error { return e.error }
 
 func leftOut(broken []error) error {
 	if len(broken) == 0 {
 		return nil
 	}
-	return LeftOut{errors.Join(broken...)}
+	return LeftOutError{errors.Join(broken...)}
 }
