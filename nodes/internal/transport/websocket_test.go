@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -390,4 +391,57 @@ func TestWebSocketIsNotOpened(t *testing.T) {
 	if _, err := l.Flow(resolve.Hop{Addr: addr, Transport: resolve.WS}); !errors.Is(err, ErrUnsupported) {
 		t.Error(err)
 	}
+}
+
+// Hundreds of clients that come, talk and vanish leave nothing, and neither does a layer that ends among them.
+func TestWebSocketsLeaveNothing(t *testing.T) {
+	before := runtime.NumGoroutine()
+	got := make(collector, 1000)
+	l, err := New(Config{Listeners: []Listener{{"w", resolve.WS, netip.MustParseAddrPort("127.23.2.8:0")}}}, Deps{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	done := make(chan struct{})
+	go func() { defer close(done); _ = l.Run(ctx, got) }()
+	addr := l.Listeners()[0].Addr
+	const n = 300
+	conns := make([]net.Conn, n)
+	for i := range conns {
+		c, r := upgrade(t, addr)
+		if _, err := c.Write(frame(0x81, browser(fmt.Sprint(i), ""))); err != nil {
+			t.Fatal(err)
+		}
+		if err := got.next(t).f.Send([]byte("ok"), nil); err != nil {
+			t.Fatal(err)
+		}
+		if answer, err := r.Peek(4); err != nil || string(answer[2:]) != "ok" {
+			t.Fatalf("%q %v", answer, err)
+		}
+		conns[i] = c
+	}
+	waitFor(t, func() bool { return runtime.NumGoroutine()-before <= n+10 }) // one each
+	for i, c := range conns[:n/2] {
+		if i%2 == 0 {
+			_, _ = c.Write(frame(0x88, "\x03\xe8"))
+		}
+		_ = c.Close()
+	}
+	waitFor(t, func() bool { return testutil.ToFloat64(l.metrics.connections) == n/2 })
+	asking := dial(t, addr) // its handshake never ends
+	if _, err := io.WriteString(asking, "GET / HTTP/1.1\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	select {
+	case <-done:
+	case <-time.After(10 * time.Second):
+		t.Fatal("the layer does not end")
+	}
+	if open := testutil.ToFloat64(l.metrics.connections); open != 0 {
+		t.Errorf("%v connections are left", open)
+	}
+	readAll(t, asking)
+	waitFor(t, func() bool { return runtime.NumGoroutine() <= before+2 })
 }
