@@ -61,6 +61,8 @@ func TestValidate(t *testing.T) {
 		"sas":               {"sas_json", `{}`, "", "", 0},
 		"sas, array":        {"sas_json", `[]`, "", "must be a JSON object", 0},
 		"ifcs":              {"shared_ifcs", `<?xml version="1.0"?><SharedIFCsSets></SharedIFCsSets>`, "", "", 0},
+		"ifcs, other root":  {"fallback_ifcs", `<SharedIFCsSets></SharedIFCsSets>`, "", "wanted is FallbackIFCsSet", 0},
+		"ifcs, criterion":   {"shared_ifcs", `<SharedIFCsSets><SharedIFCsSet><SetID>4</SetID><InitialFilterCriteria/></SharedIFCsSet></SharedIFCsSets>`, "", "set 4: criterion 1", 0},
 		"ifcs, not closed":  {"fallback_ifcs", `<a><b></a>`, "", "not XML", 0},
 		"ifcs, no element":  {"fallback_ifcs", `text`, "", "no XML element", 0},
 		"too large":         {"sas_json", `{"x":"` + strings.Repeat("x", document.MaxText) + `"}`, "", "allowed are 1048576", 0},
