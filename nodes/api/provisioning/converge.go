@@ -80,6 +80,9 @@ func (c *Client) putCredentials(ctx context.Context, s Subscriber, undo *rollbac
 		if before.PlaintextPassword != "" {
 			before.DigestHA1 = "" // a PUT carries one of them
 		}
+		if before.PlaintextPassword == "" && before.DigestHA1 == "" {
+			break // a card's credentials cannot be read, so not restored either
+		}
 		undo.add(func(ctx context.Context) error { return c.PutPrivate(ctx, s.PrivateID, *before) })
 	}
 	return c.PutPrivate(ctx, s.PrivateID, wanted)

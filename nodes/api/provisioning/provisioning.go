@@ -22,12 +22,23 @@ func New(base string, httpClient *http.Client) *Client {
 	return &Client{rest: rest.New(base, httpClient)}
 }
 
-// Private is the credentials of a private identity. On a PUT exactly one of DigestHA1 and PlaintextPassword is
-// set; an empty Realm means the home domain.
+// Private is the credentials of a private identity. On a PUT at most one of DigestHA1 and PlaintextPassword is set, and one
+// of them or AKA's; what is of the kind that is not given stays. An empty Realm means the home domain.
 type Private struct {
 	DigestHA1         string `json:"digest_ha1,omitempty"`
 	PlaintextPassword string `json:"plaintext_password,omitempty"`
 	Realm             string `json:"realm,omitempty"`
+	HasAKA            bool   `json:"aka,omitempty"` // of a GET, which does not show AKA's credentials
+	AKA
+}
+
+// AKA is what a card (USIM, ISIM) and the authentication centre share (TS 33.102, TS 35.206), in hexadecimal: the key K,
+// either the operator's OP or the OPc that is made of it and K, and the AMF ("" means 8000).
+type AKA struct {
+	K   string `json:"aka_k,omitempty"`
+	OP  string `json:"aka_op,omitempty"`
+	OPc string `json:"aka_opc,omitempty"`
+	AMF string `json:"aka_amf,omitempty"`
 }
 
 // Private returns the credentials of a private identity.

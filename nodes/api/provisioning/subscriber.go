@@ -26,13 +26,15 @@ type Subscriber struct {
 	PublicIDs      []string // the first is the default one
 	PrivateID      string
 	Realm          string // of the digest; empty means the domain of the first sip: identity
-	Password       string // exactly one of Password and DigestHA1; neither on an update keeps what is there
+	Password       string // at most one of Password and DigestHA1; neither keeps what is there
 	DigestHA1      string // lower-case hex of MD5(private id:realm:password)
+	AKA            AKA    // of a card, instead of or beside a password; empty keeps what is there
 	StorePlaintext bool   // keep Password itself on the server, not only its digest
 	FilterCriteria string // <ServiceProfile> document; empty on creation means DefaultFilterCriteria
 	// Filled by GetSubscriber.
 	Profile    Profile
 	PrivateIDs []string
+	HasAKA     bool
 }
 
 // PrivateIDOf derives the private identity that create_user and the portal give to a public one.
@@ -73,7 +75,7 @@ func (c *Client) CreateSubscriber(ctx context.Context, s Subscriber) error {
 	if err := s.check(); err != nil {
 		return err
 	}
-	if s.Password == "" && s.DigestHA1 == "" {
+	if _, given := s.credentials(); !given {
 		if _, err := c.Private(ctx, s.PrivateID); err != nil {
 			return fmt.Errorf("creating subscriber without credentials: %w", err)
 		}
@@ -129,7 +131,7 @@ func (c *Client) GetSubscriber(ctx context.Context, publicID string) (*Subscribe
 		return nil, err
 	}
 	s.Realm, s.DigestHA1, s.Password = credentials.Realm, credentials.DigestHA1, credentials.PlaintextPassword
-	s.StorePlaintext = credentials.PlaintextPassword != ""
+	s.StorePlaintext, s.HasAKA = credentials.PlaintextPassword != "", credentials.HasAKA
 	return s, nil
 }
 
@@ -227,16 +229,16 @@ func (s *Subscriber) credentials() (Private, bool) {
 	if realm == "" {
 		realm = s.domain()
 	}
+	p := Private{Realm: realm, AKA: s.AKA, DigestHA1: s.DigestHA1}
 	switch {
 	case s.Password != "" && s.StorePlaintext:
-		return Private{PlaintextPassword: s.Password, Realm: realm}, true
+		p.PlaintextPassword = s.Password
 	case s.Password != "":
-		return Private{DigestHA1: HA1(s.PrivateID, realm, s.Password), Realm: realm}, true
-	case s.DigestHA1 != "":
-		return Private{DigestHA1: s.DigestHA1, Realm: realm}, true
-	default:
+		p.DigestHA1 = HA1(s.PrivateID, realm, s.Password)
+	case s.DigestHA1 == "" && s.AKA == (AKA{}):
 		return Private{}, false
 	}
+	return p, true
 }
 
 // rollback collects what would undo the steps done so far; the last one is undone first.

@@ -35,6 +35,7 @@ const (
 	Result_RESULT_TIMEOUT            Result = 5 // 504
 	Result_RESULT_UNSUPPORTED_SCHEME Result = 6 // 5006
 	Result_RESULT_BARRED             Result = 7
+	Result_RESULT_RESYNC_REFUSED     Result = 8 // RAND||AUTS is malformed or not of the subscriber's key
 )
 
 // Enum value maps for Result.
@@ -48,6 +49,7 @@ var (
 		5: "RESULT_TIMEOUT",
 		6: "RESULT_UNSUPPORTED_SCHEME",
 		7: "RESULT_BARRED",
+		8: "RESULT_RESYNC_REFUSED",
 	}
 	Result_value = map[string]int32{
 		"RESULT_OK":                 0,
@@ -58,6 +60,7 @@ var (
 		"RESULT_TIMEOUT":            5,
 		"RESULT_UNSUPPORTED_SCHEME": 6,
 		"RESULT_BARRED":             7,
+		"RESULT_RESYNC_REFUSED":     8,
 	}
 )
 
@@ -948,7 +951,7 @@ const file_nodes_internal_hss_hss_proto_rawDesc = "" +
 	"\x0eAssignResponse\x12.\n" +
 	"\x06result\x18\x01 \x01(\x0e2\x16.clearwater.hss.ResultR\x06result\x12\x16\n" +
 	"\x06detail\x18\x02 \x01(\tR\x06detail\x122\n" +
-	"\breg_data\x18\x03 \x01(\v2\x17.clearwater.hss.RegDataR\aregData*\xc0\x01\n" +
+	"\breg_data\x18\x03 \x01(\v2\x17.clearwater.hss.RegDataR\aregData*\xdb\x01\n" +
 	"\x06Result\x12\r\n" +
 	"\tRESULT_OK\x10\x00\x12\x12\n" +
 	"\x0eRESULT_UNKNOWN\x10\x01\x12\x1a\n" +
@@ -957,7 +960,8 @@ const file_nodes_internal_hss_hss_proto_rawDesc = "" +
 	"\x12RESULT_UNAVAILABLE\x10\x04\x12\x12\n" +
 	"\x0eRESULT_TIMEOUT\x10\x05\x12\x1d\n" +
 	"\x19RESULT_UNSUPPORTED_SCHEME\x10\x06\x12\x11\n" +
-	"\rRESULT_BARRED\x10\aB9Z7github.com/clearwater-ims/clearwater/nodes/internal/hssb\x06proto3"
+	"\rRESULT_BARRED\x10\a\x12\x19\n" +
+	"\x15RESULT_RESYNC_REFUSED\x10\bB9Z7github.com/clearwater-ims/clearwater/nodes/internal/hssb\x06proto3"
 
 var (
 	file_nodes_internal_hss_hss_proto_rawDescOnce sync.Once

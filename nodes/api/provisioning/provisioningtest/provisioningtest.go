@@ -21,7 +21,7 @@ type Server struct {
 
 	mu       sync.Mutex
 	next     int
-	privates map[string]map[string]string // impi -> fields
+	privates map[string]provisioning.Private
 	sets     map[string]*set
 	calls    []string
 	fail     func(method, path string) int
@@ -39,7 +39,7 @@ type profile struct {
 
 // New returns an empty server.
 func New() *Server {
-	s := &Server{mux: http.NewServeMux(), privates: map[string]map[string]string{}, sets: map[string]*set{}}
+	s := &Server{mux: http.NewServeMux(), privates: map[string]provisioning.Private{}, sets: map[string]*set{}}
 	s.mux.HandleFunc("GET /ping", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "OK") })
 	s.mux.HandleFunc("/private/{impi}", s.private)
 	s.mux.HandleFunc("GET /private/{impi}/associated_implicit_registration_sets", s.privateSets)
@@ -105,14 +105,20 @@ func (s *Server) private(w http.ResponseWriter, r *http.Request) {
 	impi := r.PathValue("impi")
 	switch r.Method {
 	case http.MethodPut:
-		fields := map[string]string{}
-		if json.NewDecoder(r.Body).Decode(&fields) != nil || (fields["digest_ha1"] == "") == (fields["plaintext_password"] == "") {
-			http.Error(w, "digest_ha1 or plaintext_password", http.StatusBadRequest)
+		fields := provisioning.Private{}
+		if json.NewDecoder(r.Body).Decode(&fields) != nil || fields.DigestHA1 != "" && fields.PlaintextPassword != "" ||
+			fields.DigestHA1+fields.PlaintextPassword+fields.K == "" || fields.K != "" && (fields.OP == "") == (fields.OPc == "") {
+			http.Error(w, "digest_ha1 or plaintext_password or aka_k with aka_op or aka_opc", http.StatusBadRequest)
 			return
 		}
-		if password := fields["plaintext_password"]; password != "" {
-			fields["digest_ha1"] = provisioning.HA1(impi, fields["realm"], password)
+		if fields.PlaintextPassword != "" {
+			fields.DigestHA1 = provisioning.HA1(impi, fields.Realm, fields.PlaintextPassword)
 		}
+		before := s.privates[impi]
+		if fields.DigestHA1 == "" {
+			fields.DigestHA1, fields.PlaintextPassword = before.DigestHA1, before.PlaintextPassword
+		}
+		fields.HasAKA, fields.AKA = before.HasAKA || fields.K != "", provisioning.AKA{} // never shown
 		s.privates[impi] = fields
 	case http.MethodDelete:
 		delete(s.privates, impi)

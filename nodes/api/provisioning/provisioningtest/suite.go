@@ -52,6 +52,12 @@ func (s *suite) private(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 	digest := provisioning.HA1(impi, domain, "other")
+	card := provisioning.AKA{K: "465b5ce8b199b49faa5f0a2ee238a6bc", OPc: "cd63cb71954a9f4e48a5994e37a02baf"}
+	want(t, "a card with OP and OPc", s.c.PutPrivate(ctx, impi, provisioning.Private{AKA: provisioning.AKA{K: card.K, OPc: card.OPc, OP: card.OPc}}), 400)
+	want(t, "a card beside the password", s.c.PutPrivate(ctx, impi, provisioning.Private{Realm: domain, AKA: card}), 0)
+	if got, err = s.c.Private(ctx, impi); err != nil || got.PlaintextPassword != "secret" || !got.HasAKA || got.AKA != (provisioning.AKA{}) {
+		t.Errorf("after a card: %+v, %v", got, err)
+	}
 	want(t, "a digest", s.c.PutPrivate(ctx, impi, provisioning.Private{DigestHA1: digest, Realm: domain}), 0)
 	if got, err = s.c.Private(ctx, impi); err != nil || got.PlaintextPassword != "" || got.DigestHA1 != digest {
 		t.Errorf("a digest must erase the password: %+v, %v", got, err)

@@ -27,6 +27,7 @@ type userOptions struct {
 	password             string
 	full                 bool
 	pace                 int
+	card                 provisioning.AKA
 }
 
 func (t *tool) userCommand() *cobra.Command {
@@ -52,6 +53,10 @@ func (t *tool) userCommand() *cobra.Command {
 		c.Flags().StringVar(&o.ifc, "ifc", "", "XML file with the filter criteria; {dn}, {domain} and {prefix} in it are filled in")
 		c.Flags().StringVar(&o.prefix, "prefix", "123", "twin prefix")
 		c.Flags().BoolVar(&o.prompt, "prompt", false, "ask for the password")
+		c.Flags().StringVar(&o.card.K, "aka-k", "", "key K of the user's card, 32 hexadecimal digits")
+		c.Flags().StringVar(&o.card.OPc, "aka-opc", "", "OPc of the card, 32 hexadecimal digits")
+		c.Flags().StringVar(&o.card.OP, "aka-op", "", "the operator's OP, instead of --aka-opc")
+		c.Flags().StringVar(&o.card.AMF, "aka-amf", "", "AMF, 4 hexadecimal digits (default 8000)")
 	}
 	update.Flags().StringVar(&o.password, "password", "", "new password")
 	for _, c := range []*cobra.Command{update, remove, display} {
@@ -168,17 +173,49 @@ func filterCriteria(o userOptions, dn, domain string) (string, error) {
 	return strings.NewReplacer("{dn}", dn, "{domain}", domain, "{prefix}", o.prefix).Replace(string(text)), nil
 }
 
+var (
+	keyPattern = regexp.MustCompile(`^[0-9A-Fa-f]{32}$`)
+	amfPattern = regexp.MustCompile(`^[0-9A-Fa-f]{4}$`)
+)
+
+// checkCard checks the --aka options. A card is one user's: two with one key could answer for each other.
+func checkCard(c provisioning.AKA, numbers string) error {
+	if c == (provisioning.AKA{}) {
+		return nil
+	}
+	switch {
+	case c.K == "" || (c.OP == "") == (c.OPc == ""):
+		return usageError{errors.New("a card needs --aka-k and either --aka-opc or --aka-op")}
+	case !keyPattern.MatchString(c.K) || !keyPattern.MatchString(c.OP+c.OPc):
+		return usageError{errors.New("--aka-k, --aka-opc and --aka-op are 32 hexadecimal digits")}
+	case c.AMF != "" && !amfPattern.MatchString(c.AMF):
+		return usageError{errors.New("--aka-amf is 4 hexadecimal digits")}
+	case strings.Contains(numbers, ".."):
+		return usageError{errors.New("a card is for one user, not for a range")}
+	}
+	return nil
+}
+
 func (t *tool) userCreate(ctx context.Context, a []string, o userOptions) error {
-	if len(a) == 3 && !o.prompt {
+	if err := checkCard(o.card, a[0]); err != nil {
+		return err
+	}
+	noPassword := o.card.K != "" && len(a) == 2 && !o.prompt // a card is enough
+	switch {
+	case noPassword:
+	case len(a) == 3 && !o.prompt:
 		o.password = a[2]
-	} else {
+	default:
 		var err error
 		if o.password, err = t.askPassword(); err != nil {
 			return err
 		}
 	}
-	if o.password == "" {
+	if o.password == "" && !noPassword {
 		return usageError{errors.New("the password is empty")}
+	}
+	if o.plaintext && noPassword {
+		return usageError{errors.New("--plaintext needs a password")}
 	}
 	c, err := t.provisioning(ctx, o)
 	if err != nil {
@@ -196,7 +233,7 @@ func (t *tool) userCreate(ctx context.Context, a []string, o userOptions) error 
 		}
 		err = c.CreateSubscriber(ctx, provisioning.Subscriber{
 			PublicIDs: []string{uri}, PrivateID: provisioning.PrivateIDOf(uri), Realm: a[1],
-			Password: o.password, StorePlaintext: o.plaintext, FilterCriteria: criteria,
+			Password: o.password, StorePlaintext: o.plaintext, AKA: o.card, FilterCriteria: criteria,
 		})
 		if err == nil {
 			t.printf("Created user %s\n", uri)
@@ -212,8 +249,11 @@ func (t *tool) userUpdate(ctx context.Context, a []string, o userOptions) error 
 			return err
 		}
 	}
-	if o.password == "" && o.ifc == "" {
-		return usageError{errors.New("nothing to change: give --password, --prompt or --ifc")}
+	if err := checkCard(o.card, a[0]); err != nil {
+		return err
+	}
+	if o.password == "" && o.ifc == "" && o.card.K == "" {
+		return usageError{errors.New("nothing to change: give --password, --prompt, --aka-k or --ifc")}
 	}
 	if o.plaintext && o.password == "" {
 		return usageError{errors.New("--plaintext needs a password")}
@@ -233,7 +273,7 @@ func (t *tool) userUpdate(ctx context.Context, a []string, o userOptions) error 
 		}
 		change := provisioning.Subscriber{
 			PublicIDs: s.PublicIDs, PrivateID: s.PrivateID, Realm: s.Realm,
-			Password: o.password, StorePlaintext: o.plaintext, FilterCriteria: criteria,
+			Password: o.password, StorePlaintext: o.plaintext, AKA: o.card, FilterCriteria: criteria,
 		}
 		if err := c.UpdateSubscriber(ctx, change); err != nil {
 			return err //nolint:wrapcheck // it names the subscriber
@@ -289,6 +329,9 @@ func (t *tool) show(ctx context.Context, c *provisioning.Client, uri string, sho
 	t.printf("  Realm: %s\n  HA1 digest: %s\n", orDash(s.Realm), orDash(s.DigestHA1))
 	if s.Password != "" {
 		t.printf("  Password: %s\n", s.Password)
+	}
+	if s.HasAKA {
+		t.printf("  AKA: yes\n")
 	}
 	t.printf("  Registration set: %s\n  Service profile: %s\n  Filter criteria:\n", s.Profile.RegistrationSet, s.Profile.ID)
 	for _, l := range lines(s.FilterCriteria) {

@@ -72,6 +72,30 @@ func TestUserUsage(t *testing.T) {
 	w.fails(t, 1, "connect", "", "user", "list", "--hsprov", "127.24.5.99:1")
 }
 
+const cardK, cardOPc = "465b5ce8b199b49faa5f0a2ee238a6bc", "cd63cb71954a9f4e48a5994e37a02baf"
+
+func TestUserWithACard(t *testing.T) {
+	w := newWorld(t)
+	with := func(args ...string) []string {
+		return append(append([]string{"user"}, args...), "--hsprov", w.hsAddress)
+	}
+	w.must(t, "Created user", with("create", "1", "example.com", "--aka-k", cardK, "--aka-opc", cardOPc, "--aka-amf", "b9b9")...)
+	if out := w.must(t, "AKA: yes", with("display", "1", "example.com")...); strings.Contains(out, cardK) || strings.Contains(out, cardOPc) || !strings.Contains(out, "HA1 digest: -") {
+		t.Errorf("shown: %q", out)
+	}
+	w.must(t, "HA1 digest: "+provisioning.HA1("1@example.com", "example.com", "secret"), with("update", "1", "example.com", "--password", "secret")...)
+	w.must(t, "Created user", with("create", "2", "example.com", "secret")...)
+	w.must(t, "AKA: yes", with("update", "2", "example.com", "--aka-k", cardK, "--aka-op", cardOPc)...)
+	for _, args := range [][]string{
+		{"create", "3", "example.com", "--aka-k", cardK}, {"create", "3", "example.com", "--aka-opc", cardOPc}, {"create", "3", "example.com", "--aka-k", "12", "--aka-opc", cardOPc},
+		{"create", "3", "example.com", "--aka-k", cardK, "--aka-opc", cardOPc, "--aka-op", cardOPc}, {"create", "3..4", "example.com", "--aka-k", cardK, "--aka-opc", cardOPc},
+		{"create", "3", "example.com", "--aka-k", cardK, "--aka-opc", cardOPc, "--aka-amf", "8"}, {"create", "3", "example.com", "--plaintext", "--aka-k", cardK, "--aka-opc", cardOPc},
+		{"update", "1", "example.com", "--aka-amf", "8000"},
+	} {
+		w.fails(t, 2, "cw:", "", with(args...)...)
+	}
+}
+
 // The provisioning API is found through the shared configuration when --hsprov is not given.
 func TestUserFindsProvisioningAPI(t *testing.T) {
 	w := newWorld(t)

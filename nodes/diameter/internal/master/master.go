@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -22,6 +21,7 @@ import (
 // Subscribers is the part of the subscriber data that is asked.
 type Subscribers interface {
 	Find(ctx context.Context, impi, key string) (subscribers.Found, error)
+	Advance(ctx context.Context, impi string, next func(*subscribers.Aka) (uint64, error)) (*subscribers.Aka, error)
 }
 
 // Registrations tells which bindings a set has.
@@ -113,10 +113,9 @@ func (m *Master) Authorize(ctx context.Context, req *hss.AuthorizeRequest) (*hss
 	}
 	resp := &hss.AuthorizeResponse{ServerName: m.settings().ServerName, ResultCode: hss.FirstRegistration}
 	if req.GetWantVector() {
-		if strings.HasPrefix(req.GetScheme(), "aka") {
-			return refuse(hss.Result_RESULT_UNSUPPORTED_SCHEME, fmt.Sprintf("%q has no AKA key", req.GetImpi()))
+		if result, detail := m.vector(ctx, req, f.Private, resp); result != hss.Result_RESULT_OK {
+			return refuse(result, detail)
 		}
-		resp.Digest = &hss.Digest{Ha1: f.Private.GetDigestHa1(), Realm: f.Private.GetRealm(), Qop: "auth"}
 	}
 	if req.GetWantProfile() {
 		resp.RegData = m.data(f.Set)

@@ -36,6 +36,10 @@ func (b *bindings) Get(_ context.Context, aor string) (*registrations.Record, er
 
 type failing struct{ err error }
 
+func (f failing) Advance(context.Context, string, func(*subscribers.Aka) (uint64, error)) (*subscribers.Aka, error) {
+	return nil, f.err
+}
+
 func (f failing) Find(context.Context, string, string) (subscribers.Found, error) {
 	return subscribers.Found{}, f.err
 }
@@ -65,7 +69,7 @@ func newMaster(t *testing.T, cdf string) (*Master, *bindings, *prometheus.Regist
 		for impi := range s.Passwords {
 			resp, err := double.Authorize(ctx, &hss.AuthorizeRequest{Impi: impi, Impu: s.Identities[len(s.Identities)-1].URI, WantVector: true})
 			must(err)
-			must(db.PutPrivate(ctx, impi, resp.GetDigest().GetHa1(), f.Domain, ""))
+			must(db.PutPrivate(ctx, impi, subscribers.Credentials{DigestHA1: resp.GetDigest().GetHa1(), Realm: f.Domain}))
 			must(db.Link(ctx, impi, set))
 		}
 	}
@@ -175,7 +179,7 @@ func BenchmarkAuthorize(b *testing.B) {
 		b.Fatal(err)
 	}
 	profile, _ := db.CreateProfile(ctx, set)
-	_ = db.PutPrivate(ctx, "a@b", "0123456789abcdef0123456789abcdef", "b", "")
+	_ = db.PutPrivate(ctx, "a@b", subscribers.Credentials{DigestHA1: "0123456789abcdef0123456789abcdef", Realm: "b"})
 	_ = db.Link(ctx, "a@b", set)
 	if err := db.PutPublic(ctx, set, profile, &subscribers.Public{Key: "sip:a@b", Uri: "sip:a@b"}); err != nil {
 		b.Fatal(err)

@@ -331,3 +331,33 @@ func TestWithTheClient(t *testing.T) {
 	s.want("GET", "/private/"+sub.PrivateID, "", 404, "~")
 	s.want("GET", "/public/", "", 200, `{"public_ids":[]}`)
 }
+
+// A card's credentials go in and are never shown; what is of another kind stays.
+func TestCards(t *testing.T) {
+	s := newServer(t)
+	const path = "/private/card@example.com"
+	const k, op, opc = "465b5ce8b199b49faa5f0a2ee238a6bc", "cdc202d5123e20f62b6d676ac72cb318", "cd63cb71954a9f4e48a5994e37a02baf" // TS 35.208 test set 1
+	for _, bad := range []string{
+		`{"aka_k":"` + k + `"}`, `{"aka_opc":"` + opc + `"}`, `{"aka_k":"` + k + `","aka_op":"` + op + `","aka_opc":"` + opc + `"}`, `{"aka_amf":"8000"}`,
+		`{"aka_k":"12","aka_opc":"` + opc + `"}`, `{"aka_k":"` + k + `","aka_opc":"` + opc[1:] + `"}`, `{"aka_k":"` + k + `","aka_opc":"` + opc + `","aka_amf":"b9b9b9"}`,
+		`{"aka_k":"` + k[1:] + `x","aka_opc":"` + opc + `"}`, `{"aka_k":5,"aka_opc":"` + opc + `"}`, `{"digest_ha1":"0123456789abcdef0123456789abcdef","aka_op":"` + op + `"}`,
+	} {
+		if status, text, _ := s.do("PUT", path, bad); status != 400 || strings.Contains(text, k[:31]) || strings.Contains(text, opc[1:]) {
+			t.Errorf("%s: %d %s", bad, status, text)
+		}
+	}
+	s.want("GET", path, "", 404, "~")
+	s.want("PUT", path, `{"aka_k":"`+strings.ToUpper(k)+`","aka_op":"`+op+`","aka_amf":"b9b9"}`, 200, "")
+	s.want("GET", path, "", 200, `{"realm":"home.example.com","aka":true}`)
+	db := subscribers.New(s.store)
+	p, err := db.Private(t.Context(), "card@example.com")
+	if a := p.GetAka(); err != nil || fmt.Sprintf("%x %x %x", a.GetK(), a.GetOpc(), a.GetAmf()) != k+" "+opc+" b9b9" {
+		t.Errorf("stored %v, %v", p, err)
+	}
+	s.want("PUT", path, `{"digest_ha1":"0123456789abcdef0123456789abcdef"}`, 200, "")
+	s.want("GET", path, "", 200, `{"digest_ha1":"0123456789abcdef0123456789abcdef","realm":"home.example.com","aka":true}`)
+	s.want("PUT", path, `{"aka_k":"`+k+`","aka_opc":"`+opc+`"}`, 200, "")
+	if p, err = db.Private(t.Context(), "card@example.com"); err != nil || fmt.Sprintf("%x", p.GetAka().GetAmf()) != "8000" || p.GetDigestHa1() == "" {
+		t.Errorf("stored %v, %v", p, err)
+	}
+}

@@ -5,6 +5,7 @@ package signalling
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/xml"
 	"fmt"
@@ -55,7 +56,7 @@ func fail(w http.ResponseWriter, result hss.Result, detail string) {
 	switch result {
 	case hss.Result_RESULT_UNKNOWN, hss.Result_RESULT_NOT_REGISTERED, hss.Result_RESULT_UNSUPPORTED_SCHEME:
 		status = http.StatusNotFound
-	case hss.Result_RESULT_ROAMING_REFUSED, hss.Result_RESULT_BARRED:
+	case hss.Result_RESULT_ROAMING_REFUSED, hss.Result_RESULT_BARRED, hss.Result_RESULT_RESYNC_REFUSED:
 		status = http.StatusForbidden
 	case hss.Result_RESULT_UNAVAILABLE:
 		status = http.StatusServiceUnavailable
@@ -87,8 +88,13 @@ func (a *api) authorize(w http.ResponseWriter, r *http.Request, req *hss.Authori
 // vector is MAR: /impi/<impi>/av[/<scheme>]?impu=&server-name=&resync-auth=.
 func (a *api) vector(scheme string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
+		resync, err := base64.StdEncoding.DecodeString(strings.ReplaceAll(r.URL.Query().Get("resync-auth"), " ", "+")) // a + that was not escaped
+		if err != nil {
+			http.Error(w, "resync-auth is not base64: "+err.Error(), http.StatusBadRequest)
+			return
+		}
 		resp, ok := a.authorize(w, r, &hss.AuthorizeRequest{
-			Impi: r.PathValue("impi"), Impu: r.URL.Query().Get("impu"), Scheme: scheme, WantVector: true,
+			Impi: r.PathValue("impi"), Impu: r.URL.Query().Get("impu"), Scheme: scheme, Resync: resync, WantVector: true,
 		})
 		if !ok {
 			return

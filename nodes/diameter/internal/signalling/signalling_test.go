@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -54,6 +55,31 @@ func call(t *testing.T, method, url, body string) (int, string) {
 	defer func() { _ = resp.Body.Close() }()
 	text, _ := io.ReadAll(resp.Body)
 	return resp.StatusCode, strings.TrimSpace(string(text))
+}
+
+func TestCardVectors(t *testing.T) {
+	double, server := serve(t)
+	double.AddCard("card@example.com", "sip:card@example.com")
+	path := server.URL + "/impi/card@example.com/av"
+	for i, scheme := range []string{"", "/aka", "/aka2"} {
+		status, text := call(t, "GET", path+scheme+"?impu=sip:card@example.com", "")
+		v := double.Vectors()[i]
+		want := fmt.Sprintf(`{"aka":{"challenge":%q,"cryptkey":%q,"integritykey":%q,"response":%q,"version":%d}}`, v.GetChallenge(), v.GetCryptKey(), v.GetIntegrityKey(), v.GetResponse(), max(1, i))
+		if status != 200 || text != want {
+			t.Errorf("%s: %d %s, want %s", scheme, status, text, want)
+		}
+	}
+	for resync, want := range map[string]int{"%2B%2B%2B%2B": 200, "++++": 200, "AAAA": 403, "!": 400} {
+		if status, text := call(t, "GET", path+"/aka?impu=sip:card@example.com&resync-auth="+resync, ""); status != want {
+			t.Errorf("resync-auth=%s: %d %s", resync, status, text)
+		}
+	}
+	if got := double.Resyncs(); len(got) != 3 {
+		t.Errorf("asked to resynchronise %x", got)
+	}
+	if status, _ := call(t, "GET", path+"/digest?impu=sip:card@example.com", ""); status != 404 {
+		t.Errorf("digest of a card: %d", status)
+	}
 }
 
 func TestCalls(t *testing.T) {

@@ -48,12 +48,50 @@ func (db *DB) privateSets(ctx context.Context, impi string) (*Private, []*Set, e
 	return p, sets, nil
 }
 
-// PutPrivate creates a private identity or replaces its credentials; what it is linked to stays.
-func (db *DB) PutPrivate(ctx context.Context, impi, ha1, realm, plaintext string) error {
+// Credentials replace those of a private identity that are of the same kind: digest (with an HA1) and AKA (with a K).
+type Credentials struct {
+	Realm, DigestHA1, Plaintext string
+	K, OPc, AMF                 []byte
+}
+
+// PutPrivate creates a private identity or replaces credentials; what it is linked to stays, and the sequence number
+// too: a new key begins where the old one was, so that no number is used twice.
+func (db *DB) PutPrivate(ctx context.Context, impi string, c Credentials) error {
 	return change(ctx, db, privateRow+impi, func(p *Private, _ bool) (verdict, error) {
-		p.DigestHa1, p.Realm, p.PlaintextPassword = ha1, realm, plaintext
+		p.Realm = c.Realm
+		if c.DigestHA1 != "" {
+			p.DigestHa1, p.PlaintextPassword = c.DigestHA1, c.Plaintext
+		}
+		if len(c.K) > 0 {
+			if p.Aka == nil {
+				p.Aka = &Aka{}
+			}
+			p.Aka.K, p.Aka.Opc, p.Aka.Amf = c.K, c.OPc, c.AMF
+		}
 		return write, nil
 	})
+}
+
+// Advance changes the sequence number of a private identity's card by swap: next is given the card's row as it is and
+// returns the new number; it is called again when somebody else was faster, and its error ends the change. The card is
+// returned as it is stored then. ErrNotFound if there is no such identity or it has no AKA credentials.
+func (db *DB) Advance(ctx context.Context, impi string, next func(*Aka) (uint64, error)) (*Aka, error) {
+	var card *Aka
+	err := change(ctx, db, privateRow+impi, func(p *Private, _ bool) (verdict, error) {
+		if card = p.GetAka(); card == nil {
+			return keep, fmt.Errorf("AKA credentials of %s: %w", impi, ErrNotFound)
+		}
+		sqn, err := next(card)
+		if err != nil {
+			return keep, err
+		}
+		card.Sqn = sqn
+		return write, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return card, nil
 }
 
 // DeletePrivate unlinks a private identity from its sets and removes it. That it does not exist is no error.

@@ -221,6 +221,7 @@ type Private struct {
 	Realm             string                 `protobuf:"bytes,2,opt,name=realm,proto3" json:"realm,omitempty"`
 	PlaintextPassword string                 `protobuf:"bytes,3,opt,name=plaintext_password,json=plaintextPassword,proto3" json:"plaintext_password,omitempty"`
 	Sets              []string               `protobuf:"bytes,4,rep,name=sets,proto3" json:"sets,omitempty"`
+	Aka               *Aka                   `protobuf:"bytes,5,opt,name=aka,proto3" json:"aka,omitempty"`
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -283,6 +284,82 @@ func (x *Private) GetSets() []string {
 	return nil
 }
 
+func (x *Private) GetAka() *Aka {
+	if x != nil {
+		return x.Aka
+	}
+	return nil
+}
+
+// Aka is what an authentication centre keeps of a card (TS 33.102 6.3, annex C).
+type Aka struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	K             []byte                 `protobuf:"bytes,1,opt,name=k,proto3" json:"k,omitempty"`
+	Opc           []byte                 `protobuf:"bytes,2,opt,name=opc,proto3" json:"opc,omitempty"`
+	Amf           []byte                 `protobuf:"bytes,3,opt,name=amf,proto3" json:"amf,omitempty"`
+	Sqn           uint64                 `protobuf:"varint,4,opt,name=sqn,proto3" json:"sqn,omitempty"` // of the last vector: 43 bits SEQ, 5 bits IND; changed by swap and never lowered but by the card itself
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Aka) Reset() {
+	*x = Aka{}
+	mi := &file_nodes_diameter_internal_subscribers_subscribers_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Aka) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Aka) ProtoMessage() {}
+
+func (x *Aka) ProtoReflect() protoreflect.Message {
+	mi := &file_nodes_diameter_internal_subscribers_subscribers_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Aka.ProtoReflect.Descriptor instead.
+func (*Aka) Descriptor() ([]byte, []int) {
+	return file_nodes_diameter_internal_subscribers_subscribers_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Aka) GetK() []byte {
+	if x != nil {
+		return x.K
+	}
+	return nil
+}
+
+func (x *Aka) GetOpc() []byte {
+	if x != nil {
+		return x.Opc
+	}
+	return nil
+}
+
+func (x *Aka) GetAmf() []byte {
+	if x != nil {
+		return x.Amf
+	}
+	return nil
+}
+
+func (x *Aka) GetSqn() uint64 {
+	if x != nil {
+		return x.Sqn
+	}
+	return 0
+}
+
 // Pointer is the row public/<key> (profile and set that should hold the identity) or profile/<id> (its set).
 type Pointer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -295,7 +372,7 @@ type Pointer struct {
 
 func (x *Pointer) Reset() {
 	*x = Pointer{}
-	mi := &file_nodes_diameter_internal_subscribers_subscribers_proto_msgTypes[4]
+	mi := &file_nodes_diameter_internal_subscribers_subscribers_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -307,7 +384,7 @@ func (x *Pointer) String() string {
 func (*Pointer) ProtoMessage() {}
 
 func (x *Pointer) ProtoReflect() protoreflect.Message {
-	mi := &file_nodes_diameter_internal_subscribers_subscribers_proto_msgTypes[4]
+	mi := &file_nodes_diameter_internal_subscribers_subscribers_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -320,7 +397,7 @@ func (x *Pointer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pointer.ProtoReflect.Descriptor instead.
 func (*Pointer) Descriptor() ([]byte, []int) {
-	return file_nodes_diameter_internal_subscribers_subscribers_proto_rawDescGZIP(), []int{4}
+	return file_nodes_diameter_internal_subscribers_subscribers_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Pointer) GetSet() string {
@@ -363,13 +440,19 @@ const file_nodes_diameter_internal_subscribers_subscribers_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x10\n" +
 	"\x03uri\x18\x02 \x01(\tR\x03uri\x12\x16\n" +
 	"\x06barred\x18\x03 \x01(\bR\x06barred\x12\x1c\n" +
-	"\textension\x18\x04 \x01(\tR\textension\"\x81\x01\n" +
+	"\textension\x18\x04 \x01(\tR\textension\"\xb0\x01\n" +
 	"\aPrivate\x12\x1d\n" +
 	"\n" +
 	"digest_ha1\x18\x01 \x01(\tR\tdigestHa1\x12\x14\n" +
 	"\x05realm\x18\x02 \x01(\tR\x05realm\x12-\n" +
 	"\x12plaintext_password\x18\x03 \x01(\tR\x11plaintextPassword\x12\x12\n" +
-	"\x04sets\x18\x04 \x03(\tR\x04sets\"T\n" +
+	"\x04sets\x18\x04 \x03(\tR\x04sets\x12-\n" +
+	"\x03aka\x18\x05 \x01(\v2\x1b.clearwater.subscribers.AkaR\x03aka\"I\n" +
+	"\x03Aka\x12\f\n" +
+	"\x01k\x18\x01 \x01(\fR\x01k\x12\x10\n" +
+	"\x03opc\x18\x02 \x01(\fR\x03opc\x12\x10\n" +
+	"\x03amf\x18\x03 \x01(\fR\x03amf\x12\x10\n" +
+	"\x03sqn\x18\x04 \x01(\x04R\x03sqn\"T\n" +
 	"\aPointer\x12\x10\n" +
 	"\x03set\x18\x01 \x01(\tR\x03set\x12\x18\n" +
 	"\aprofile\x18\x02 \x01(\tR\aprofile\x12\x1d\n" +
@@ -388,22 +471,24 @@ func file_nodes_diameter_internal_subscribers_subscribers_proto_rawDescGZIP() []
 	return file_nodes_diameter_internal_subscribers_subscribers_proto_rawDescData
 }
 
-var file_nodes_diameter_internal_subscribers_subscribers_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_nodes_diameter_internal_subscribers_subscribers_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_nodes_diameter_internal_subscribers_subscribers_proto_goTypes = []any{
 	(*Set)(nil),     // 0: clearwater.subscribers.Set
 	(*Profile)(nil), // 1: clearwater.subscribers.Profile
 	(*Public)(nil),  // 2: clearwater.subscribers.Public
 	(*Private)(nil), // 3: clearwater.subscribers.Private
-	(*Pointer)(nil), // 4: clearwater.subscribers.Pointer
+	(*Aka)(nil),     // 4: clearwater.subscribers.Aka
+	(*Pointer)(nil), // 5: clearwater.subscribers.Pointer
 }
 var file_nodes_diameter_internal_subscribers_subscribers_proto_depIdxs = []int32{
 	1, // 0: clearwater.subscribers.Set.profiles:type_name -> clearwater.subscribers.Profile
 	2, // 1: clearwater.subscribers.Profile.public_ids:type_name -> clearwater.subscribers.Public
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	4, // 2: clearwater.subscribers.Private.aka:type_name -> clearwater.subscribers.Aka
+	3, // [3:3] is the sub-list for method output_type
+	3, // [3:3] is the sub-list for method input_type
+	3, // [3:3] is the sub-list for extension type_name
+	3, // [3:3] is the sub-list for extension extendee
+	0, // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_nodes_diameter_internal_subscribers_subscribers_proto_init() }
@@ -417,7 +502,7 @@ func file_nodes_diameter_internal_subscribers_subscribers_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_nodes_diameter_internal_subscribers_subscribers_proto_rawDesc), len(file_nodes_diameter_internal_subscribers_subscribers_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

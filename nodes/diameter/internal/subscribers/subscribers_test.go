@@ -78,7 +78,7 @@ func add(t testing.TB, db *DB, impi string, uris ...string) (set, profile string
 		profile, err = db.CreateProfile(ctx, set)
 	}
 	if err == nil {
-		err = db.PutPrivate(ctx, impi, "0123", "example.com", "")
+		err = db.PutPrivate(ctx, impi, Credentials{DigestHA1: "0123", Realm: "example.com"})
 	}
 	if err == nil {
 		err = db.Link(ctx, impi, set)
@@ -286,7 +286,7 @@ func TestChangesAreRepairedByRepeating(t *testing.T) {
 			"link":           func() error { return db.Link(ctx, "a@x", set2) },
 			"unlink":         func() error { return db.Unlink(ctx, "a@x", set) },
 			"put public":     func() error { return db.PutPublic(ctx, set2, profile2, public("sip:new@x")) },
-			"put private":    func() error { return db.PutPrivate(ctx, "a@x", "1", "r", "") },
+			"put private":    func() error { return db.PutPrivate(ctx, "a@x", Credentials{DigestHA1: "1", Realm: "r"}) },
 			"put criteria":   func() error { return db.PutCriteria(ctx, set2, profile2, "<a/>") },
 			"replace public": func() error {
 				return db.PutPublic(ctx, set2, profile2, &Public{Key: "sip:c@x", Uri: "sip:c@x", Barred: true})

@@ -5,6 +5,8 @@ package hsstest
 import (
 	"context"
 	"crypto/md5" //nolint:gosec // HA1 of RFC 2617 is MD5
+	"crypto/rand"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/xml"
 	"fmt"
@@ -27,11 +29,16 @@ type HSS struct {
 	registered  map[*set]string // state as Assign left it
 	calls       map[string]int
 	assignments []*hss.AssignRequest
+	vectors     []*hss.Aka
+	resyncs     [][]byte
 	fail        hss.Result
 	err         error
 }
 
-type digest struct{ ha1, realm string }
+type digest struct {
+	ha1, realm string
+	aka        bool
+}
 
 // set is an implicit registration set.
 type set struct {
@@ -67,7 +74,34 @@ func (h *HSS) Add(impi, password string, impus ...string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	sum := md5.Sum([]byte(impi + ":" + h.domain + ":" + password)) //nolint:gosec // see above
-	h.private[impi] = digest{hex.EncodeToString(sum[:]), h.domain}
+	h.private[impi] = digest{ha1: hex.EncodeToString(sum[:]), realm: h.domain}
+	h.join(impi, impus)
+}
+
+// AddCard is Add for a private identity that has AKA credentials and no password. Its vectors are random; tests play the
+// card by reading them with Vectors.
+func (h *HSS) AddCard(impi string, impus ...string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.private[impi] = digest{realm: h.domain, aka: true}
+	h.join(impi, impus)
+}
+
+// Vectors returns the AKA vectors given so far, in order.
+func (h *HSS) Vectors() []*hss.Aka {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.vectors)
+}
+
+// Resyncs returns the RAND||AUTS that came, in order. One whose last octet is 0 is refused as forged.
+func (h *HSS) Resyncs() [][]byte {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.resyncs)
+}
+
+func (h *HSS) join(impi string, impus []string) {
 	if len(impus) == 0 {
 		return
 	}
@@ -202,17 +236,42 @@ func (h *HSS) Authorize(_ context.Context, req *hss.AuthorizeRequest) (*hss.Auth
 		return refuse(hss.Result_RESULT_UNKNOWN, "identities %q and %q do not belong together", req.GetImpi(), req.GetImpu())
 	case s.defaultIdentity() == "":
 		return refuse(hss.Result_RESULT_BARRED, "every identity of the set of %q is barred", req.GetImpu())
-	case req.GetWantVector() && strings.HasPrefix(req.GetScheme(), "aka"):
+	case req.GetWantVector() && strings.HasPrefix(req.GetScheme(), "aka") && !auth.aka:
 		return refuse(hss.Result_RESULT_UNSUPPORTED_SCHEME, "%q has no AKA key", req.GetImpi())
+	case req.GetWantVector() && req.GetScheme() == "digest" && auth.aka:
+		return refuse(hss.Result_RESULT_UNSUPPORTED_SCHEME, "%q has no digest credentials", req.GetImpi())
 	}
 	resp := &hss.AuthorizeResponse{ServerName: h.server, ResultCode: hss.FirstRegistration, Capabilities: h.wanted}
-	if req.GetWantVector() {
+	if resync := req.GetResync(); len(resync) > 0 {
+		h.resyncs = append(h.resyncs, resync)
+		if resync[len(resync)-1] == 0 {
+			return refuse(hss.Result_RESULT_RESYNC_REFUSED, "the test wants this AUTS to be forged")
+		}
+	}
+	switch {
+	case req.GetWantVector() && auth.aka:
+		resp.Aka = h.vector(req.GetScheme())
+	case req.GetWantVector():
 		resp.Digest = &hss.Digest{Ha1: auth.ha1, Realm: auth.realm, Qop: "auth"}
 	}
 	if req.GetWantProfile() {
 		resp.RegData = &hss.RegData{ImsSubscription: s.xml()}
 	}
 	return resp, nil
+}
+
+func (h *HSS) vector(scheme string) *hss.Aka {
+	random := make([]byte, 72) // RAND, AUTN, CK, IK, XRES
+	_, _ = rand.Read(random)   // never fails
+	v := &hss.Aka{
+		Challenge: base64.StdEncoding.EncodeToString(random[:32]), CryptKey: hex.EncodeToString(random[32:48]),
+		IntegrityKey: hex.EncodeToString(random[48:64]), Response: hex.EncodeToString(random[64:]), Version: 1,
+	}
+	if scheme == "aka2" {
+		v.Version = 2
+	}
+	h.vectors = append(h.vectors, v)
+	return v
 }
 
 // Locate implements hss.Server.
