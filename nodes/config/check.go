@@ -29,6 +29,7 @@ type checker struct {
 var checks = map[string]checker{ //nolint:gochecknoglobals // a table
 	"":            {"any text", func(string) bool { return true }},
 	"ip":          {"an IPv4 or IPv6 address", isIP},
+	"ip6":         {"an IPv6 address", func(v string) bool { a, err := netip.ParseAddr(v); return err == nil && a.Is6() && !a.Is4In6() }},
 	"ips":         {"an IPv4 or IPv6 address", isIP},
 	"host":        {"a DNS name or an IP address", isHost},
 	"hosts":       {"a DNS name or an IP address", isHost},

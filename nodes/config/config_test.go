@@ -231,6 +231,7 @@ func (s spec) draw(t *rapid.T) string {
 		"engine":      rapid.SampledFrom([]string{"embedded", "cassandra"}),
 		"rrlevel":     rapid.SampledFrom([]string{"pcscf", "pcscf,icscf", "pcscf,icscf,as"}),
 		"drainanswer": rapid.SampledFrom([]string{"305", "503"}),
+		"ip6":         rapid.SampledFrom([]string{"::1", "2001:db8::1"}),
 		"origins":     rapid.SampledFrom([]string{"example.com", "*.example.com", "https://a.example.com:8443"}),
 		"sipuri":      rapid.SampledFrom([]string{"sip:a.example.com", "sip:a:5054"}),
 	}

@@ -176,6 +176,7 @@ func (c *miniature) last(t *testing.T, method string) *sip.Message {
 type phone struct {
 	t            *testing.T
 	user, kind   string
+	edge         string // the host that it talks to
 	via, contact string
 	write        func(text string) error
 	closeDown    func()
@@ -192,7 +193,7 @@ func (s *site) phone(t *testing.T, user, kind string) *phone {
 	t.Helper()
 	way := access[kind]
 	addr := s.host + ":" + strconv.Itoa(way.port)
-	p := &phone{t: t, user: user, kind: kind, in: make(chan *sip.Message, 20)}
+	p := &phone{t: t, user: user, kind: kind, edge: s.host, in: make(chan *sip.Message, 20)}
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	t.Cleanup(cancel)
 	trust := &tls.Config{RootCAs: s.roots, MinVersion: tls.VersionTLS12}
@@ -325,11 +326,11 @@ func (p *phone) answer(m *sip.Message) {
 // call has one phone call another, who hangs up.
 func (s *site) call(t *testing.T, from, to *phone, uri string) {
 	t.Helper()
-	id := "call-" + from.kind + "-" + to.kind
+	id := "call-" + from.user + "-" + to.user
 	caller, called := fmt.Sprintf("<sip:%s@ims.test>", from.user), fmt.Sprintf("<sip:%s@ims.test>", to.user)
 	from.send("INVITE", uri, id, 1, "From: "+caller+";tag=f", "To: "+called, "Contact: <"+from.contact+">")
 	invite := to.expect("INVITE")
-	if want := fmt.Sprintf("SIP/2.0/%s %s:%d;", strings.ToUpper(to.kind), s.host, access[to.kind].port); !strings.HasPrefix(invite.Get(sip.Via), want) {
+	if want := fmt.Sprintf("SIP/2.0/%s %s:%d;", strings.ToUpper(to.kind), to.edge, access[to.kind].port); !strings.HasPrefix(invite.Get(sip.Via), want) {
 		t.Errorf("Via %q, want %s", invite.Get(sip.Via), want)
 	}
 	if invite.URI != to.contact {
@@ -439,6 +440,24 @@ func TestDrainSendsPhonesAway(t *testing.T) {
 		away := p.expect(want)
 		if want == "305" && away.Get(sip.Contact) != "<sip:ims.test;transport=tls>" || want == "503" && away.Get(sip.RetryAfter) == "" {
 			t.Errorf("%s: %s", kind, away)
+		}
+	}
+}
+
+// An edge with both families joins phones of one and the other.
+func TestBothFamiliesAtOnce(t *testing.T) {
+	s := startSite(t, "127.23.6.9", "127.23.6.10:5052", "", "local_ip6=::1")
+	six := *s
+	six.host = "[::1]"
+	for _, kind := range []string{"udp", "tcp", "ws"} {
+		four, other := s.phone(t, "four"+kind, kind), six.phone(t, "six"+kind, kind)
+		four.register()
+		other.register()
+		if via := s.core.last(t, "REGISTER").All(sip.Via); !strings.HasPrefix(via[0], "SIP/2.0/TCP 127.23.6.9:5058;") {
+			t.Errorf("Via %q", via)
+		}
+		for _, pair := range [][2]*phone{{four, other}, {other, four}} {
+			s.call(t, pair[0], pair[1], "sip:"+pair[1].user+"@ims.test")
 		}
 	}
 }

@@ -126,22 +126,29 @@ func (e *edge) Drain(ctx context.Context) error {
 func (e *edge) Resume() { e.function.Quiesce(false) }
 
 // listeners are the untrusted side on 5060 and the trusted on 5058, UDP and TCP each, and what phones may use besides:
-// TLS, WebSocket and secure WebSocket, each unless its port is 0.
+// TLS, WebSocket and secure WebSocket, each unless its port is 0. With local_ip6 phones find all of theirs there too; the
+// core keeps to the family of local_ip.
 func listeners(o *config.Options) []transport.Listener {
 	addr := netip.MustParseAddr(o.LocalIP) // config has checked it
-	var out []transport.Listener
-	for _, kind := range []resolve.Transport{resolve.TCP, resolve.UDP} {
-		out = append(out,
-			transport.Listener{Name: pcscf.Core, Transport: kind, Addr: netip.AddrPortFrom(addr, config.PortEdgeTrusted)},
-			transport.Listener{Name: pcscf.Access, Transport: kind, Addr: netip.AddrPortFrom(addr, config.PortEdgeSIP)})
+	access := []netip.Addr{addr}
+	if o.LocalIPv6 != "" && o.LocalIPv6 != o.LocalIP {
+		access = append(access, netip.MustParseAddr(o.LocalIPv6))
 	}
-	for _, more := range []struct {
-		kind resolve.Transport
-		port int
-	}{{resolve.TLS, o.EdgeTLSPort}, {resolve.WS, o.EdgeWSPort}, {resolve.WSS, o.EdgeWSSPort}} {
-		if more.port != 0 {
-			out = append(out, transport.Listener{Name: pcscf.Access, Transport: more.kind, Addr: netip.AddrPortFrom(addr, uint16(more.port))}) //nolint:gosec // config bounds it
+	var out []transport.Listener
+	add := func(name string, kind resolve.Transport, addr netip.Addr, port int) {
+		if port != 0 {
+			out = append(out, transport.Listener{Name: name, Transport: kind, Addr: netip.AddrPortFrom(addr, uint16(port))}) //nolint:gosec // config bounds it
 		}
+	}
+	for _, kind := range []resolve.Transport{resolve.TCP, resolve.UDP} {
+		add(pcscf.Core, kind, addr, config.PortEdgeTrusted)
+	}
+	for _, a := range access {
+		add(pcscf.Access, resolve.TCP, a, config.PortEdgeSIP)
+		add(pcscf.Access, resolve.UDP, a, config.PortEdgeSIP)
+		add(pcscf.Access, resolve.TLS, a, o.EdgeTLSPort)
+		add(pcscf.Access, resolve.WS, a, o.EdgeWSPort)
+		add(pcscf.Access, resolve.WSS, a, o.EdgeWSSPort)
 	}
 	return out
 }

@@ -5,6 +5,7 @@
 package pcscf
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/netip"
@@ -91,6 +92,9 @@ func (e *Edge) SentBy(f proxy.Flow) string {
 	s := e.settings.Load()
 	if f.Listener() == Core {
 		return s.coreAddr
+	}
+	if s.publicIPv6 != "" && f.Local().Addr().Is6() {
+		return sip.HostPort(s.publicIPv6, s.ports[f.Transport()])
 	}
 	return s.accessVia[f.Transport()]
 }
@@ -182,6 +186,7 @@ type settings struct {
 	coreAddr    string                       // local_ip:5058
 	ports       map[resolve.Transport]int    // of the untrusted side
 	accessVia   map[resolve.Transport]string // public_ip and port
+	publicIPv6  string                       // of a node with both families
 	upstream    string                       // Route value towards the I-CSCF
 	drainAnswer string
 	sipName     string // where phones find the deployment's edges
@@ -204,15 +209,17 @@ func accessPorts(o *config.Options) map[resolve.Transport]int {
 func newSettings(o *config.Options) *settings {
 	s := &settings{
 		hosts: map[string]bool{}, homes: map[string]bool{}, home: strings.ToLower(o.HomeDomain), publicHost: o.PublicHostname,
-		coreAddr: sip.HostPort(o.LocalIP, config.PortEdgeTrusted), ports: accessPorts(o), accessVia: map[resolve.Transport]string{},
+		coreAddr: sip.HostPort(o.LocalIP, config.PortEdgeTrusted), ports: accessPorts(o), publicIPv6: cmp.Or(o.PublicIPv6, o.LocalIPv6), accessVia: map[resolve.Transport]string{},
 		upstream:    "<sip:" + sip.HostPort(o.UpstreamHostname, o.UpstreamPort) + ";transport=TCP;lr>",
 		drainAnswer: o.EdgeDrainAnswer, sipName: o.Zone, cdf: o.CDFIdentity, key: newSigner([]byte(o.FlowKey)), trunks: map[netip.Addr]bool{},
 	}
 	for kind, port := range s.ports {
 		s.accessVia[kind] = sip.HostPort(o.PublicIP, port)
 	}
-	for _, host := range append(append([]string{o.LocalIP, o.PublicIP, o.PublicHostname}, o.AliasList...), o.EdgeAliasList...) {
-		s.hosts[strings.ToLower(host)] = true
+	for _, host := range append(append([]string{o.LocalIP, o.PublicIP, o.PublicHostname, o.LocalIPv6, o.PublicIPv6}, o.AliasList...), o.EdgeAliasList...) {
+		if host != "" {
+			s.hosts[strings.ToLower(host)] = true
+		}
 	}
 	for _, host := range append([]string{o.HomeDomain, o.Zone}, o.AdditionalHomeDomains...) {
 		s.homes[strings.ToLower(host)] = true
