@@ -25,6 +25,7 @@ type Options struct {
 	StoreEngine    string `option:"store_engine" scope:"local" default:"embedded" check:"engine"`
 	LocalIPv6      string `option:"local_ip6" scope:"local" check:"ip6"`
 	PublicIPv6     string `option:"public_ip6" scope:"local" check:"ip6"`
+	TLSPeerCA      string `option:"tls_peer_ca_file" scope:"local"`
 	TLSCertificate string `option:"tls_certificate_file" scope:"local"`
 	TLSKey         string `option:"tls_key_file" scope:"local"`
 	PortalHTTP     int    `option:"portal_http_port" scope:"local" default:"80" min:"1" max:"65535"`

@@ -43,7 +43,7 @@ func startSite(t *testing.T, edgeAddr, coreAddr, shared, local string) *site {
 	o, _, err := config.Parse(
 		config.File{Name: config.LocalFile, Text: "local_ip=" + edgeAddr + "\npublic_ip=" + edgeAddr + "\npublic_hostname=edge-1.site1.ims.test\nnode_role=edge\ndeployment_id=d\ndns_zone=ims.test\n" + local},
 		config.File{Name: config.SharedFile, Text: fmt.Sprintf("home_domain=ims.test\nflow_token_key=k\nupstream_hostname=%s\nupstream_port=%d\n%s", at.Addr(), at.Port(), shared)},
-		config.File{Name: config.UserFile, Text: "upstream_connections=1"})
+		config.File{Name: config.UserFile, Text: "upstream_connections=1\ntrusted_peers=127.23.6.13"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -459,6 +459,60 @@ func TestBothFamiliesAtOnce(t *testing.T) {
 		for _, pair := range [][2]*phone{{four, other}, {other, four}} {
 			s.call(t, pair[0], pair[1], "sip:"+pair[1].user+"@ims.test")
 		}
+	}
+}
+
+// A trunk is trusted by its address; with tls_peer_ca_file it must prove itself over TLS too. Phones need not.
+func TestTrunksShowCertificates(t *testing.T) {
+	good, err := pki.NewDeploymentCA("peers")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad, err := pki.NewDeploymentCA("others")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "peers.pem")
+	if err := os.WriteFile(file, good.CertificatePEM(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := startSite(t, "127.23.6.11", "127.23.6.12:5052", "", "tls_peer_ca_file="+file)
+	s.phone(t, "alice", "tls").register()
+	for _, c := range []struct {
+		ca *pki.Authority
+		ok bool
+	}{{nil, false}, {bad, false}, {good, true}} {
+		cfg := &tls.Config{RootCAs: s.roots, ServerName: s.host, MinVersion: tls.VersionTLS12}
+		if c.ca != nil {
+			chain, key, err := c.ca.Issue(pki.Subject{Name: "sbc", Role: "peer"}, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			pair, err := tls.X509KeyPair(chain, key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
+		}
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 23, 6, 13)}}
+		raw, err := d.DialContext(t.Context(), "tcp", s.host+":5061")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = raw.SetDeadline(time.Now().Add(10 * time.Second))
+		trunk := tls.Client(raw, cfg)
+		_, _ = io.WriteString(trunk, "OPTIONS sip:127.23.6.11 SIP/2.0\r\nVia: SIP/2.0/TLS 127.23.6.13;branch=z9hG4bKo\r\nFrom: <sip:sbc@peer.test>;tag=1\r\nTo: <sip:127.23.6.11>\r\nCall-ID: o\r\nCSeq: 1 OPTIONS\r\nMax-Forwards: 1\r\nContent-Length: 0\r\n\r\n")
+		answer, err := cut(bufio.NewReader(trunk))
+		if got := err == nil && strings.HasPrefix(string(answer), "SIP/2.0 200"); got != c.ok {
+			t.Errorf("certificate of %v: %q %v", c.ca != nil, answer, err)
+		}
+		_ = trunk.Close()
+	}
+	if err := os.WriteFile(file, []byte("nothing"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := mutual(&certificate{}, file, nil); err == nil {
+		t.Error("a file without certificates is taken")
 	}
 }
 

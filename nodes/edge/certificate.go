@@ -2,11 +2,17 @@ package main
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/clearwater-ims/clearwater/nodes/config"
 )
 
 // certificate is what the edge shows to phones: that of tls_certificate_file and tls_key_file, read again when the file
@@ -69,4 +75,44 @@ func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 		_ = c.load()
 	}
 	return c.pair, nil
+}
+
+// mutual makes the two sides of TLS. With tls_peer_ca_file a trunk, which is trusted by its address, must also show a
+// certificate of one of these authorities, and the peers that the edge calls must have theirs from them. Phones need none.
+func mutual(own *certificate, caFile string, options func() *config.Options) (accept, open *tls.Config, err error) {
+	accept = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: own.get}
+	open = &tls.Config{MinVersion: tls.VersionTLS12, GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		return own.get(nil)
+	}}
+	if caFile == "" {
+		return accept, open, nil
+	}
+	text, err := os.ReadFile(caFile) //nolint:gosec // the operator names it
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading tls_peer_ca_file: %w", err)
+	}
+	authorities := x509.NewCertPool()
+	if !authorities.AppendCertsFromPEM(text) {
+		return nil, nil, fmt.Errorf("reading tls_peer_ca_file: %w", errNoAuthority)
+	}
+	open.RootCAs = authorities
+	trunk := accept.Clone()
+	trunk.ClientCAs, trunk.ClientAuth = authorities, tls.RequireAndVerifyClientCert
+	accept.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		if isTrunk(hello.Conn.RemoteAddr(), options().TrustedPeers) {
+			return trunk, nil
+		}
+		return nil, nil //nolint:nilnil // nil means the one that asks
+	}
+	return accept, open, nil
+}
+
+var errNoAuthority = errors.New("it holds no certificate in PEM")
+
+func isTrunk(addr net.Addr, trusted []string) bool {
+	peer, err := netip.ParseAddrPort(addr.String())
+	return err == nil && slices.ContainsFunc(trusted, func(text string) bool {
+		a, err := netip.ParseAddr(text)
+		return err == nil && a.Unmap() == peer.Addr().Unmap()
+	})
 }

@@ -73,8 +73,12 @@ func compose(o *config.Options, p parts) (*edge, error) {
 	if err != nil {
 		return nil, err
 	}
+	accept, open, err := mutual(certificate, o.TLSPeerCA, p.options)
+	if err != nil {
+		return nil, err
+	}
 	wire, err := transport.New(transport.Config{
-		TLS:     &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certificate.get},
+		TLS: accept, TLSClient: open,
 		Origins: o.EdgeWSOrigins, Listeners: listeners(o), ConnectTimeout: o.SIPTCPConnect, SendTimeout: o.SIPTCPSend,
 		// A phone is silent between two registrations; its connection must outlive that.
 		IdleTimeout: max(2*o.RegMaxExpires, 10*time.Minute),
