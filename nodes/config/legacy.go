@@ -13,7 +13,6 @@ const (
 	whyMail     = "not supported yet: the portal sends no mail"
 	whySNMP     = "not supported yet: there are no SNMP alarms; the same events are metrics on /metrics"
 	whySession  = "not supported yet: the router sets no session timers"
-	whyIFC      = "not supported yet: application servers get no third-party registrations"
 	whyPBX      = "not supported yet: calls of PBXs that do not register are not taken"
 	whyThrottle = "accepted, no effect: overload is limited by calls in work, not by a token bucket"
 	whyLogs     = "accepted, no effect: logs go to standard output or log_directory; journald or logrotate bounds them"
@@ -65,7 +64,6 @@ func legacyOptions() []spec {
 		number("ralf_threads", "25", 1, 10000, whyCores),
 
 		number("default_session_expires", "600", 90, month, whySession), number("max_session_expires", "600", 90, month, whySession),
-		yes("force_third_party_reg_body", "N", whyIFC),
 		yes("request_shared_ifcs", "N", "accepted, no effect: shared sets of criteria are used wherever a profile names one"),
 		text("external_icscf_uri", "sipuri", "not supported yet: the router is its own I-CSCF"),
 		list("non_register_authentication", "nonregister", "not supported yet: only registrations are challenged"),

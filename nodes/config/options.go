@@ -66,6 +66,7 @@ type Options struct {
 	ApplyFallbackIFCs     bool          `option:"apply_fallback_ifcs" scope:"shared" default:"N"`
 	RejectNoMatchingIFCs  bool          `option:"reject_if_no_matching_ifcs" scope:"shared" default:"N"`
 	DummyAppServer        string        `option:"dummy_app_server" scope:"shared" check:"sipuri"`
+	ForceThirdPartyBody   bool          `option:"force_third_party_reg_body" scope:"shared" default:"N"`
 	HSSTimeout            time.Duration `option:"sprout_homestead_timeout_ms" scope:"shared" unit:"ms" min:"1" max:"121000"`
 	EdgeTLSPort           int           `option:"edge_tls_port" scope:"shared" default:"5061" min:"0" max:"65535"`
 	EdgeWSPort            int           `option:"edge_ws_port" scope:"shared" default:"5062" min:"0" max:"65535"`

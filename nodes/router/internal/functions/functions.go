@@ -43,6 +43,7 @@ type Router struct {
 	functions map[network.Function]proxy.Function
 	settings  atomic.Pointer[registrar.Settings]
 	services  services
+	forceBody atomic.Bool // force_third_party_reg_body
 	numbers   *numbers
 	pool      atomic.Pointer[icscf.Pool]
 	routes    atomic.Pointer[bgcf.Routes]
@@ -51,7 +52,7 @@ type Router struct {
 // New composes the functions.
 func New(o *config.Options, deps Deps) *Router {
 	r := &Router{Profiles: &subscriber.Cache{Size: 100_000}}
-	names := func() *network.Names { return r.settings.Load().Names }
+	names := r.names
 	r.numbers = newNumbers(deps, names)
 	r.SetOptions(o)
 	r.pool.Store(&icscf.Pool{})
@@ -59,7 +60,7 @@ func New(o *config.Options, deps Deps) *Router {
 	r.routes.Store(empty)
 	r.Registrar = registrar.New(registrar.Deps{
 		HSS: deps.HSS, Store: deps.Store, Profiles: r.Profiles, Settings: r.settings.Load, Now: deps.Now, Log: deps.Log,
-		Metrics: registrar.NewMetrics(deps.Metrics),
+		Metrics: registrar.NewMetrics(deps.Metrics), Servers: r.servers(deps),
 	})
 	r.functions = map[network.Function]proxy.Function{}
 	for _, f := range []proxy.Function{ // the way of a request through the router
@@ -81,9 +82,12 @@ func New(o *config.Options, deps Deps) *Router {
 	return r
 }
 
+func (r *Router) names() *network.Names { return r.settings.Load().Names }
+
 // SetOptions takes changed options; what a port or address would change needs a restart.
 func (r *Router) SetOptions(o *config.Options) {
 	r.services.setOptions(o)
+	r.forceBody.Store(o.ForceThirdPartyBody)
 	r.numbers.setOptions(o)
 	r.settings.Store(&registrar.Settings{
 		Names: network.New(o), MaxExpires: o.RegMaxExpires, NonceCount: o.NonceCount, NonceKey: []byte(o.NonceKey),

@@ -43,10 +43,15 @@ type Deps struct {
 	Now      func() time.Time
 	Log      *slog.Logger
 	Metrics  *Metrics
+	Servers  Servers  // nil: application servers hear nothing
+	Watchers Watchers // nil: there are no subscribers
 }
 
 // Registrar serves REGISTER.
-type Registrar struct{ deps Deps }
+type Registrar struct {
+	deps    Deps
+	pending pending
+}
 
 // New makes a registrar.
 func New(deps Deps) *Registrar { return &Registrar{deps: deps} }
@@ -205,11 +210,14 @@ func (r *Registrar) bind(ctx context.Context, a *attempt) proxy.Decision {
 	case c.emergency:
 		return proxy.AnswerReason(a.req, 501, "registrar", "emergency registration is not offered")
 	}
+	for _, b := range c.add {
+		b.Impu = a.impu
+	}
 	number, _ := a.m.CSeq()
 	result, err := r.deps.Store.Apply(ctx, &registrations.ApplyRequest{
 		Aor: main.Key, Impi: a.impi, Bindings: c.add, Remove: c.remove, RemoveAll: c.removeAll, Nonce: a.nonce,
 		Associated: profile.Unbarred(), ServerName: a.settings.Names.ServerName(), RemoveReason: registrations.ReasonUser,
-		CallId: a.m.CallID(), Cseq: number,
+		CallId: a.m.CallID(), Cseq: number, Announce: r.announce(a, profile),
 	})
 	if err != nil {
 		r.deps.Log.Error("storing registration", "aor", main.Key, "call_id", a.m.CallID(), "error", err)
@@ -235,11 +243,9 @@ func (r *Registrar) outcome(a *attempt, profile *subscriber.Profile, result *reg
 	case registrations.OutcomeDone:
 	}
 	r.deps.Metrics.registration(kindOf(a, result), 200)
-	if len(result.GetRecord().GetOwed()) > 0 {
-		// The phone need not wait for others to be told; the store asks again if this node dies meanwhile.
-		go r.settleLater(result.GetRecord())
-	}
-	return proxy.AnswerWith(r.accepted(a, profile, result.GetRecord(), now))
+	answer := r.accepted(a, profile, result.GetRecord(), now)
+	r.follow(a, profile, result, answer, now)
+	return proxy.AnswerWith(answer)
 }
 
 func kindOf(a *attempt, result *registrations.ApplyResponse) string {
