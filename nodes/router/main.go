@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -17,6 +18,7 @@ import (
 	"github.com/clearwater-ims/clearwater/nodes/config"
 	"github.com/clearwater-ims/clearwater/nodes/internal/hss"
 	"github.com/clearwater-ims/clearwater/nodes/internal/httpserver"
+	"github.com/clearwater-ims/clearwater/nodes/internal/records"
 	"github.com/clearwater-ims/clearwater/nodes/internal/registrations"
 	"github.com/clearwater-ims/clearwater/nodes/internal/resolve"
 	"github.com/clearwater-ims/clearwater/nodes/internal/rpc"
@@ -45,11 +47,11 @@ func start(ctx context.Context, n *service.Node) (service.Running, error) {
 		return nil, err
 	}
 	hssClient := n.Calls(config.Diameter, o.HSSHostname, config.PortHSSRPC, hss.MethodNames())
-	storeClient := n.Calls(config.Store, o.StoreHostname, config.PortStoreRPC, registrations.MethodNames())
+	storeClient := n.Calls(config.Store, o.StoreHostname, config.PortStoreRPC, storeMethods())
 	r := &router{transport: wire, clients: []*rpc.Client{hssClient, storeClient}}
 	questions, store := hss.NewClient(hssClient), registrations.NewClient(storeClient)
 	r.functions = functions.New(o, functions.Deps{
-		HSS: questions, Store: store, Resolver: n.Resolver(), Wire: wire, Now: time.Now, Log: n.Log, Metrics: n.Metrics,
+		HSS: questions, Store: store, Challenges: records.NewClient(storeClient), Resolver: n.Resolver(), Wire: wire, Now: time.Now, Log: n.Log, Metrics: n.Metrics,
 	})
 	n.OnOptions(r.functions.SetOptions)
 	n.OnDocument("scscf_json", document(n, "scscf_json", r.functions.SetPool))
@@ -60,6 +62,13 @@ func start(ctx context.Context, n *service.Node) (service.Running, error) {
 	n.Holds("transactions", r.functions.Core.Held)
 	deps := httpapi.Deps{Registrar: r.functions.Registrar, Reader: store, HSS: questions, Profiles: r.functions.Profiles, Log: n.Log}
 	return r, r.listenHTTP(ctx, n, deps)
+}
+
+// storeMethods are the labels of calls to the store.
+func storeMethods() map[rpc.Method]string {
+	names := registrations.MethodNames()
+	maps.Copy(names, records.MethodNames())
+	return names
 }
 
 // document takes a document's text; one that is wrong is told and leaves the old one in force.

@@ -158,6 +158,10 @@ func (c Credentials) Check(ha1, method string) error {
 	if c.Algorithm != "" && !strings.EqualFold(c.Algorithm, "MD5") {
 		return ErrWrong
 	}
+	return c.check(ha1, method)
+}
+
+func (c Credentials) check(ha1, method string) error {
 	ha2 := digest(method, c.URI)
 	var want string
 	switch {

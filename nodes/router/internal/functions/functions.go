@@ -24,15 +24,16 @@ import (
 
 // Deps are the back ends of the functions.
 type Deps struct {
-	HSS      hss.Server
-	Store    registrar.Store
-	Enum     Translator // nil: ENUM as the options say
-	Resolver proxy.Resolver
-	Wire     proxy.Wire
-	Now      func() time.Time
-	Log      *slog.Logger
-	Metrics  prometheus.Registerer
-	Timers   transaction.Config
+	HSS        hss.Server
+	Store      registrar.Store
+	Challenges registrar.Challenger
+	Enum       Translator // nil: ENUM as the options say
+	Resolver   proxy.Resolver
+	Wire       proxy.Wire
+	Now        func() time.Time
+	Log        *slog.Logger
+	Metrics    prometheus.Registerer
+	Timers     transaction.Config
 }
 
 // Router is the set of functions of one node.
@@ -59,7 +60,7 @@ func New(o *config.Options, deps Deps) *Router {
 	empty, _ := bgcf.Parse("")
 	r.routes.Store(empty)
 	r.Registrar = registrar.New(registrar.Deps{
-		HSS: deps.HSS, Store: deps.Store, Profiles: r.Profiles, Settings: r.settings.Load, Now: deps.Now, Log: deps.Log,
+		HSS: deps.HSS, Store: deps.Store, Challenges: deps.Challenges, Profiles: r.Profiles, Settings: r.settings.Load, Now: deps.Now, Log: deps.Log,
 		Metrics: registrar.NewMetrics(deps.Metrics), Servers: r.servers(deps),
 	})
 	r.functions = map[network.Function]proxy.Function{}

@@ -17,6 +17,7 @@ import (
 	"github.com/clearwater-ims/clearwater/nodes/internal/hss"
 	"github.com/clearwater-ims/clearwater/nodes/internal/hss/hsstest"
 	"github.com/clearwater-ims/clearwater/nodes/internal/proxy/proxytest"
+	"github.com/clearwater-ims/clearwater/nodes/internal/records"
 	"github.com/clearwater-ims/clearwater/nodes/internal/registrations"
 	"github.com/clearwater-ims/clearwater/nodes/internal/sip"
 	"github.com/clearwater-ims/clearwater/nodes/internal/transport/transporttest"
@@ -26,14 +27,16 @@ import (
 
 // world is a router with its back ends in memory; edge is the P-CSCF in front of it, played by hand.
 type world struct {
-	t      *testing.T
-	edge   *proxytest.Peer
-	router *functions.Router
-	second *functions.Router // another node of the same cluster, at 10.1.0.3
-	hss    *hsstest.HSS
-	store  *registrations.Memory
-	counts *prometheus.Registry // of the first
-	cseq   int
+	t          *testing.T
+	edge       *proxytest.Peer
+	router     *functions.Router
+	second     *functions.Router // another node of the same cluster, at 10.1.0.3
+	hss        *hsstest.HSS
+	store      *registrations.Memory
+	challenges *records.Memory
+	broken     *failingStore        // challenges, as the routers see them
+	counts     *prometheus.Registry // of the first
+	cseq       int
 }
 
 const (
@@ -53,7 +56,8 @@ func in(t *testing.T, options string, test func(w *world)) {
 			t.Fatal(err)
 		}
 		n := transporttest.NewNetwork(t)
-		w := &world{t: t, hss: hsstest.New("ims.test", "sip:scscf.router.ims.test;transport=TCP"), store: registrations.NewMemory()}
+		w := &world{t: t, hss: hsstest.New("ims.test", "sip:scscf.router.ims.test;transport=TCP"), store: registrations.NewMemory(), challenges: records.NewMemory()}
+		w.broken = &failingStore{Memory: w.challenges}
 		w.hss.Add("alice@ims.test", "secret", "sip:alice@ims.test", "tel:+15551")
 		w.hss.Add("bob@ims.test", "secret", "sip:bob@ims.test")
 		w.counts = prometheus.NewRegistry()
@@ -62,7 +66,7 @@ func in(t *testing.T, options string, test func(w *world)) {
 			o.LocalIP, o.PublicIP = addr, addr
 			node := n.Node(nil, transporttest.TCP("", addr+":5054"), transporttest.TCP("", addr+":5052"), transporttest.UDP("", addr+":5054"))
 			r := functions.New(&o, functions.Deps{
-				HSS: w.hss, Store: w.store, Now: time.Now, Log: slog.New(slog.DiscardHandler), Metrics: counts, Wire: node,
+				HSS: w.hss, Store: w.store, Challenges: w.broken, Now: time.Now, Log: slog.New(slog.DiscardHandler), Metrics: counts, Wire: node,
 				Resolver: proxytest.Names{
 					"gateway.test": {"tcp:10.1.0.9:5060"}, "elsewhere.test": {"tcp:10.1.0.9:5060"},
 					"one.test": {"tcp:10.1.0.11:5054"}, "two.test": {"tcp:10.1.0.12:5054"}, "away.test": {"tcp:10.1.0.99:5054"},

@@ -36,15 +36,16 @@ type Settings struct {
 
 // Deps of a Registrar.
 type Deps struct {
-	HSS      hss.Server
-	Store    Store
-	Profiles *subscriber.Cache
-	Settings func() *Settings
-	Now      func() time.Time
-	Log      *slog.Logger
-	Metrics  *Metrics
-	Servers  Servers  // nil: application servers hear nothing
-	Watchers Watchers // nil: there are no subscribers
+	HSS        hss.Server
+	Store      Store
+	Challenges Challenger
+	Profiles   *subscriber.Cache
+	Settings   func() *Settings
+	Now        func() time.Time
+	Log        *slog.Logger
+	Metrics    *Metrics
+	Servers    Servers  // nil: application servers hear nothing
+	Watchers   Watchers // nil: there are no subscribers
 }
 
 // Registrar serves REGISTER.
@@ -81,7 +82,7 @@ func Question(m *sip.Message, home string) (*hss.AuthorizeRequest, error) {
 	if deregisters(m) {
 		kind = "DEREG"
 	}
-	return &hss.AuthorizeRequest{Impi: impi, Impu: to.Canonical(), VisitedNetwork: visited, AuthType: kind, WantVector: true, WantProfile: true}, nil
+	return &hss.AuthorizeRequest{Impi: impi, Impu: to.Canonical(), VisitedNetwork: visited, AuthType: kind, Scheme: scheme(credentials), WantVector: wantsVector(credentials), WantProfile: true}, nil
 }
 
 // deregisters tells a REGISTER that only removes bindings.
@@ -124,7 +125,7 @@ func RefusalOf(result hss.Result) int {
 		return 0
 	case hss.Result_RESULT_UNAVAILABLE, hss.Result_RESULT_TIMEOUT:
 		return 504
-	case hss.Result_RESULT_UNKNOWN, hss.Result_RESULT_ROAMING_REFUSED, hss.Result_RESULT_BARRED, hss.Result_RESULT_UNSUPPORTED_SCHEME:
+	case hss.Result_RESULT_UNKNOWN, hss.Result_RESULT_ROAMING_REFUSED, hss.Result_RESULT_BARRED, hss.Result_RESULT_UNSUPPORTED_SCHEME, hss.Result_RESULT_RESYNC_REFUSED:
 		return 403
 	case hss.Result_RESULT_NOT_REGISTERED:
 		return 480
@@ -156,8 +157,19 @@ func (r *Registrar) authenticate(ctx context.Context, a *attempt) proxy.Decision
 	if err != nil {
 		return proxy.AnswerReason(a.req, 400, "registrar", err.Error())
 	}
-	if a.known.GetDigest() == nil {
-		return proxy.AnswerReason(a.req, 403, "registrar", "the subscriber has no digest credentials")
+	switch {
+	case protected(credentials):
+		return r.bind(ctx, a)
+	case credentials.AUTS != "":
+		return r.resynchronise(ctx, a, credentials)
+	case credentials.Response != "" && credentials.AKAVersion() != 0:
+		return r.answered(ctx, a, credentials)
+	case a.known.GetAka() != nil:
+		stale := credentials.Response != ""
+		r.deps.Metrics.challenge(map[bool]string{false: "initial", true: "stale"}[stale])
+		return r.challengeAKA(ctx, a, stale, false)
+	case a.known.GetDigest() == nil:
+		return proxy.AnswerReason(a.req, 403, "registrar", "the subscriber has no credentials")
 	}
 	if credentials.Response == "" {
 		r.deps.Metrics.challenge("initial")
