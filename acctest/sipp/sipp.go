@@ -41,6 +41,20 @@ type User struct {
 	Peer                     string
 	Extra                    string
 	IMPI                     string // default Name@Domain
+	Card                     Card   // instead of a password, if it has a key
+}
+
+// Card is a USIM as SIPp plays it, in hexadecimal. SIPp takes the operator's OP, not an OPc.
+type Card struct{ K, OP, AMF string }
+
+// credentials are the parameters of SIPp's [authentication].
+func (u User) credentials() string {
+	if u.Card.K == "" {
+		return "password=" + u.Password
+	}
+	// SIPp reads each as the text of a keyword and does not end it: without the last octet it goes on into whatever memory
+	// is behind it, and now and then finds a bracket there.
+	return "aka_K=0x" + u.Card.K + "00 aka_OP=0x" + u.Card.OP + "00 aka_AMF=0x" + u.Card.AMF + "00"
 }
 
 // Result is what became of it.
@@ -131,7 +145,7 @@ func (r Run) arguments(folder string) ([]string, error) {
 		if impi == "" {
 			impi = u.Name + "@" + r.Domain
 		}
-		fmt.Fprintf(&data, "%s;[authentication username=%s password=%s];%s;%d;%s;%s;\n", u.Name, impi, u.Password, u.Instance, u.Expires, u.Peer, u.Extra)
+		fmt.Fprintf(&data, "%s;[authentication username=%s %s];%s;%d;%s;%s;\n", u.Name, impi, u.credentials(), u.Instance, u.Expires, u.Peer, u.Extra)
 	}
 	if err := os.WriteFile(filepath.Join(folder, "users.csv"), []byte(data.String()), 0o600); err != nil {
 		return nil, err

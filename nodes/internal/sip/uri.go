@@ -227,9 +227,10 @@ func stripSeparators(s string) string {
 	}, s)
 }
 
-// unescape undoes %xx for characters that need no escape in a user part.
+// unescape undoes %xx for characters that need no escape in a user part. Text with a malformed escape stays as it is:
+// undoing the others could make a new one.
 func unescape(s string) string {
-	if strings.IndexByte(s, '%') < 0 {
+	if strings.IndexByte(s, '%') < 0 || !wellEscaped(s) {
 		return s
 	}
 	var b strings.Builder
@@ -244,6 +245,22 @@ func unescape(s string) string {
 		b.WriteByte(s[i])
 	}
 	return b.String()
+}
+
+func wellEscaped(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] != '%' {
+			continue
+		}
+		if i+2 >= len(s) {
+			return false
+		}
+		if _, err := strconv.ParseUint(s[i+1:i+3], 16, 8); err != nil {
+			return false
+		}
+		i += 2
+	}
+	return true
 }
 
 func plainUserByte(c byte) bool {
