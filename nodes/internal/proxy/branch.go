@@ -57,7 +57,7 @@ func (b *branch) start() {
 	}
 	hops, err := x.core.deps.Resolver.SIP(x.ctx, target)
 	if err != nil {
-		x.core.deps.Log.Info("resolving next hop", "call_id", m.CallID(), "next", next.String(), "error", err)
+		x.core.deps.Log.Debug("resolving next hop", "call_id", m.CallID(), "next", next.String(), "error", err)
 		status := 503
 		if errors.Is(err, resolve.ErrNotFound) {
 			status = 404
