@@ -19,6 +19,12 @@ type block struct {
 	substitution substitution
 }
 
+// Check tells whether a text could be enum.json. Every fault is reported with its entry.
+func Check(text string) error {
+	_, err := parseBlocks(text)
+	return err
+}
+
 // parseBlocks reads {"number_blocks":[{"name","prefix","regex"}]}; "" has none. Every fault is reported with its entry.
 func parseBlocks(text string) (*blocks, error) {
 	out := &blocks{}
@@ -40,7 +46,7 @@ func parseBlocks(text string) (*blocks, error) {
 	}
 	var problems []error
 	for i, b := range doc.Blocks {
-		at := fmt.Sprintf("reading enum.json: entry %d (%q)", i+1, b.Name)
+		at := fmt.Sprintf("entry %d (%q)", i+1, b.Name)
 		s, err := parseSubstitution(b.Regex)
 		if err != nil {
 			problems = append(problems, fmt.Errorf("%s: regex %q: %w", at, b.Regex, err))
@@ -56,7 +62,7 @@ func parseBlocks(text string) (*blocks, error) {
 		out.list = append(out.list, block{prefix, s})
 	}
 	if problems != nil {
-		return nil, errors.Join(problems...)
+		return nil, fmt.Errorf("reading enum.json: %w", errors.Join(problems...))
 	}
 	slices.SortStableFunc(out.list, func(a, b block) int { return cmp.Compare(len(b.prefix), len(a.prefix)) })
 	return out, nil

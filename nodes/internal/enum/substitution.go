@@ -2,6 +2,7 @@ package enum
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/clearwater-ims/clearwater/nodes/internal/ere"
@@ -43,7 +44,7 @@ func parseSubstitution(text string) (substitution, error) {
 	var s substitution
 	var err error
 	if s.pattern, err = ere.CompileParts(pattern, flags != ""); err != nil {
-		return substitution{}, err
+		return substitution{}, fmt.Errorf("the pattern is no POSIX regular expression: %w", err)
 	}
 	s.replacement, err = pieces(replacement, s.pattern.Groups())
 	return s, err

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/clearwater-ims/clearwater/nodes/config"
+	"github.com/clearwater-ims/clearwater/nodes/internal/enum"
 	"github.com/clearwater-ims/clearwater/nodes/internal/resolve"
 )
 
@@ -33,7 +34,7 @@ func Validate(typ, text, old string, local *config.Options) (warnings []string, 
 	case "scscf_json":
 		return nil, decode(typ, text, scscf)
 	case "enum_json":
-		return nil, decode(typ, text, enum)
+		return nil, decode(typ, text, func(enumDocument) error { return enum.Check(text) })
 	case "rph_json":
 		return nil, decode(typ, text, rph)
 	case "dns_json":
@@ -217,43 +218,13 @@ func scscf(d scscfDocument) error {
 	return errors.Join(problems...)
 }
 
+// enumDocument is its form; the rules are those of who uses it.
 type enumDocument struct {
 	Blocks []struct {
 		Name   string  `json:"name"`
 		Prefix *string `json:"prefix"`
 		Regex  string  `json:"regex"`
 	} `json:"number_blocks"`
-}
-
-func enum(d enumDocument) error {
-	if d.Blocks == nil {
-		return errors.New("number_blocks is missing: a list")
-	}
-	var problems []error
-	for i, b := range d.Blocks {
-		if b.Prefix == nil || !numberPattern.MatchString(*b.Prefix) {
-			problems = append(problems, fmt.Errorf("number_blocks[%d] (%s): prefix is missing or not a number prefix", i, b.Name))
-		}
-		if err := substitution(b.Regex); err != nil {
-			problems = append(problems, fmt.Errorf("number_blocks[%d] (%s): regex %q: %w", i, b.Name, b.Regex, err))
-		}
-	}
-	return errors.Join(problems...)
-}
-
-// substitution checks an expression such as !(^.*$)!sip:\1@example.com! (RFC 3402 3.2).
-func substitution(s string) error {
-	if len(s) < 3 {
-		return errors.New("allowed is !pattern!replacement!")
-	}
-	parts := strings.Split(s[1:], s[:1])
-	if len(parts) != 3 || (parts[2] != "" && parts[2] != "i") {
-		return errors.New("allowed is !pattern!replacement!")
-	}
-	if _, err := regexp.Compile(parts[0]); err != nil {
-		return fmt.Errorf("the pattern is not a regular expression: %w", err)
-	}
-	return nil
 }
 
 type rphDocument struct {
