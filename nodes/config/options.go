@@ -52,7 +52,7 @@ type Options struct {
 	EdgeAliasList         []string      `option:"bono_alias_list" scope:"shared" check:"hosts"`
 	RecordRouteLevel      string        `option:"sprout_rr_level" scope:"shared" default:"pcscf" check:"rrlevel"`
 	RegMaxExpires         time.Duration `option:"reg_max_expires" scope:"shared" default:"300" unit:"s" min:"1" max:"2147483"`
-	SubMaxExpires         time.Duration `option:"sub_max_expires" scope:"shared" unit:"s" min:"1" max:"2147483" why:"not supported yet: registration state cannot be subscribed to"`
+	SubMaxExpires         time.Duration `option:"sub_max_expires" scope:"shared" unit:"s" min:"1" max:"2147483"`
 	ReRegistration        time.Duration `option:"hss_reregistration_time" scope:"shared" default:"1800" unit:"s" min:"0" max:"2147483" why:"accepted, no effect: the own subscriber master needs no repeated assignment"`
 	NonceCount            bool          `option:"nonce_count_supported" scope:"shared" default:"N"`
 	DisableTCPSwitch      bool          `option:"disable_tcp_switch" scope:"shared" default:"N"`

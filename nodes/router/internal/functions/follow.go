@@ -2,8 +2,11 @@ package functions
 
 import (
 	"context"
+	"time"
 
 	"github.com/clearwater-ims/clearwater/nodes/internal/proxy"
+	"github.com/clearwater-ims/clearwater/nodes/internal/registrations"
+	"github.com/clearwater-ims/clearwater/nodes/router/internal/regevent"
 	"github.com/clearwater-ims/clearwater/nodes/router/internal/registrar"
 	"github.com/clearwater-ims/clearwater/nodes/router/internal/thirdparty"
 )
@@ -16,6 +19,14 @@ func (r *Router) send(ctx context.Context, t proxy.Target) (*proxy.Reply, error)
 // servers tells application servers of registrations.
 func (r *Router) servers(deps Deps) registrar.Servers {
 	return thirdparty.New(thirdparty.Deps{
-		Send: r.send, Services: r.services.value.Load, Names: r.names, ForceBody: r.forceBody.Load, Log: deps.Log, Metrics: deps.Metrics,
+		Send: r.send, Services: r.services.value.Load, Names: r.names, ForceBody: func() bool { return r.follows.Load().ForceThirdPartyBody }, Log: deps.Log, Metrics: deps.Metrics,
+	})
+}
+
+// watchers takes subscriptions to registration state and tells subscribers.
+func (r *Router) watchers(deps Deps) *regevent.Events {
+	return regevent.New(regevent.Deps{
+		Send: r.send, Store: deps.Store, Settle: func(record *registrations.Record) { r.Registrar.Settle(record) }, Names: r.names,
+		Longest: func() time.Duration { return r.follows.Load().SubMaxExpires }, Now: deps.Now, Log: deps.Log, Metrics: deps.Metrics,
 	})
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/clearwater-ims/clearwater/nodes/router/internal/bgcf"
 	"github.com/clearwater-ims/clearwater/nodes/router/internal/icscf"
 	"github.com/clearwater-ims/clearwater/nodes/router/internal/network"
+	"github.com/clearwater-ims/clearwater/nodes/router/internal/regevent"
 	"github.com/clearwater-ims/clearwater/nodes/router/internal/registrar"
 	"github.com/clearwater-ims/clearwater/nodes/router/internal/scscf"
 )
@@ -44,7 +45,8 @@ type Router struct {
 	functions map[network.Function]proxy.Function
 	settings  atomic.Pointer[registrar.Settings]
 	services  services
-	forceBody atomic.Bool // force_third_party_reg_body
+	follows   atomic.Pointer[config.Options] // what those who follow registrations look at
+	events    *regevent.Events
 	numbers   *numbers
 	pool      atomic.Pointer[icscf.Pool]
 	routes    atomic.Pointer[bgcf.Routes]
@@ -59,14 +61,15 @@ func New(o *config.Options, deps Deps) *Router {
 	r.pool.Store(&icscf.Pool{})
 	empty, _ := bgcf.Parse("")
 	r.routes.Store(empty)
+	r.events = r.watchers(deps)
 	r.Registrar = registrar.New(registrar.Deps{
 		HSS: deps.HSS, Store: deps.Store, Challenges: deps.Challenges, Profiles: r.Profiles, Settings: r.settings.Load, Now: deps.Now, Log: deps.Log,
-		Metrics: registrar.NewMetrics(deps.Metrics), Servers: r.servers(deps),
+		Metrics: registrar.NewMetrics(deps.Metrics), Servers: r.servers(deps), Watchers: r.events,
 	})
 	r.functions = map[network.Function]proxy.Function{}
 	for _, f := range []proxy.Function{ // the way of a request through the router
 		icscf.New(icscf.Deps{HSS: deps.HSS, Names: names, Pool: r.pool.Load, Numbers: r.numbers, Log: deps.Log}),
-		scscf.New(scscf.Deps{HSS: deps.HSS, Store: deps.Store, Registrar: r.Registrar, Profiles: r.Profiles, Names: names, Services: r.services.value.Load, Numbers: r.numbers, Now: deps.Now, Log: deps.Log, Metrics: deps.Metrics}),
+		scscf.New(scscf.Deps{HSS: deps.HSS, Store: deps.Store, Registrar: r.Registrar, Events: r.events, Profiles: r.Profiles, Names: names, Services: r.services.value.Load, Numbers: r.numbers, Now: deps.Now, Log: deps.Log, Metrics: deps.Metrics}),
 		bgcf.New(bgcf.Deps{Routes: r.routes.Load, Names: names, Numbers: r.numbers, Log: deps.Log}),
 	} {
 		r.functions[network.Function(f.Name())] = f
@@ -88,7 +91,7 @@ func (r *Router) names() *network.Names { return r.settings.Load().Names }
 // SetOptions takes changed options; what a port or address would change needs a restart.
 func (r *Router) SetOptions(o *config.Options) {
 	r.services.setOptions(o)
-	r.forceBody.Store(o.ForceThirdPartyBody)
+	r.follows.Store(o)
 	r.numbers.setOptions(o)
 	r.settings.Store(&registrar.Settings{
 		Names: network.New(o), MaxExpires: o.RegMaxExpires, NonceCount: o.NonceCount, NonceKey: []byte(o.NonceKey),

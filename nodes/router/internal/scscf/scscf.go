@@ -17,6 +17,7 @@ import (
 	"github.com/clearwater-ims/clearwater/nodes/internal/sip"
 	"github.com/clearwater-ims/clearwater/nodes/internal/subscriber"
 	"github.com/clearwater-ims/clearwater/nodes/router/internal/network"
+	"github.com/clearwater-ims/clearwater/nodes/router/internal/regevent"
 	"github.com/clearwater-ims/clearwater/nodes/router/internal/registrar"
 )
 
@@ -25,6 +26,7 @@ type Deps struct {
 	HSS       hss.Server
 	Store     registrar.Store
 	Registrar *registrar.Registrar
+	Events    *regevent.Events // nil: registration state cannot be subscribed to
 	Profiles  *subscriber.Cache
 	Names     func() *network.Names
 	Services  func() *Services
@@ -93,11 +95,14 @@ func (h *handler) Initial(ctx context.Context, r *proxy.Request) proxy.Decision 
 }
 
 // InDialog follows the Route set; what it does not know here leads nowhere.
-func (h *handler) InDialog(_ context.Context, r *proxy.Request) proxy.Decision {
+func (h *handler) InDialog(ctx context.Context, r *proxy.Request) proxy.Decision {
 	if !r.Msg.Has(sip.Route) {
 		if u, err := sip.ParseURI(r.Msg.URI); err == nil && (h.names.Home(u.Host) || h.names.Here(u.Host)) {
 			if r.Msg.Method == sip.ACK {
 				return proxy.Silence()
+			}
+			if h.deps.Events != nil && regevent.Wants(r.Msg) {
+				return h.resubscribe(ctx, r)
 			}
 			return proxy.Answer(r, 481)
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/clearwater-ims/clearwater/nodes/internal/proxy"
 	"github.com/clearwater-ims/clearwater/nodes/internal/registrations"
 	"github.com/clearwater-ims/clearwater/nodes/internal/sip"
+	"github.com/clearwater-ims/clearwater/nodes/router/internal/regevent"
 )
 
 // maxForks is how many bindings of a user are called at once.
@@ -34,6 +35,8 @@ func (h *handler) terminate(ctx context.Context, r *proxy.Request) proxy.Decisio
 		return proxy.AnswerReason(r, status, "scscf", why)
 	case u.self.Barred:
 		return proxy.AnswerReason(r, 404, "scscf", u.self.URI+" is barred")
+	case h.deps.Events != nil && regevent.Wants(m):
+		return h.deps.Events.Subscribe(ctx, r, u.main.Key, u.profile)
 	}
 	record, err := h.record(ctx, u, m)
 	if err != nil {
@@ -124,8 +127,10 @@ func toBinding(m *sip.Message, b *registrations.Binding) *sip.Message {
 func (h *handler) dropBinding(id string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	_, err := h.deps.Store.Apply(ctx, &registrations.ApplyRequest{Aor: h.aor, Remove: []string{id}, RemoveReason: registrations.ReasonTimeout})
+	result, err := h.deps.Store.Apply(ctx, &registrations.ApplyRequest{Aor: h.aor, Remove: []string{id}, RemoveReason: registrations.ReasonTimeout})
 	if err != nil {
 		h.deps.Log.Info("removing a binding whose flow is gone; it lapses by itself", "aor", h.aor, "error", err)
+		return
 	}
+	h.deps.Registrar.Settle(result.GetRecord())
 }
