@@ -414,3 +414,52 @@ func TestRegEventEnds(t *testing.T) {
 		time.Sleep(time.Minute)
 	})
 }
+
+// Deregistration by the HSS or the operator and a pushed profile reach subscribers (R24, R25), unless the HSS wants none.
+func TestRegEventOfTheNetwork(t *testing.T) {
+	in(t, "", func(w *world) {
+		one := "sip:alice@1.1.1.1"
+		for name, c := range map[string]struct {
+			end    func() error
+			events []string
+			state  string
+		}{
+			"HSS": {func() error {
+				_, err := w.router.Registrar.Deregister(w.t.Context(), alice, "alice@ims.test", false)
+				return err
+			}, []string{alice + " " + one + " deactivated", "tel:+15551 " + one + " deactivated"}, "terminated;reason=deactivated"},
+			"operator": {func() error {
+				_, err := w.router.Registrar.Deregister(w.t.Context(), alice, "", true)
+				return err
+			}, []string{alice + " " + one + " deactivated", "tel:+15551 " + one + " deactivated"}, "terminated;reason=deactivated"},
+			"another private identity": {func() error {
+				_, err := w.router.Registrar.Deregister(w.t.Context(), alice, "other@ims.test", false)
+				return err
+			}, nil, "active;expires=461"},
+			"silently": {func() error {
+				_, err := w.router.Registrar.DeregisterSilently(w.t.Context(), alice, "")
+				return err
+			}, nil, "active;expires=461"},
+			"profile": {func() error {
+				return w.router.Registrar.Refresh(w.t.Context(), alice, []string{alice, "tel:+7"})
+			}, []string{alice + " " + one + " registered", "tel:+7 " + one + " created"}, "active;expires=461"},
+			"profile unchanged": {func() error {
+				return w.router.Registrar.Refresh(w.t.Context(), alice, []string{alice, "tel:+15551"})
+			}, nil, "active;expires=461"},
+		} {
+			w.change(nil, "c1", "Contact: <"+one+">")
+			s := w.watcher(name)
+			s.subscribe()
+			s.events = nil
+			w.background(c.end)
+			w.settle(s)
+			if !slices.Equal(s.events, c.events) || s.state != c.state {
+				t.Errorf("%s: %q, %s; want %q, %s", name, s.events, s.state, c.events, c.state)
+			}
+			if _, err := w.router.Registrar.DeregisterSilently(w.t.Context(), alice, ""); err != nil {
+				t.Error(err)
+			}
+			w.edge.Quiet(time.Second)
+		}
+	})
+}

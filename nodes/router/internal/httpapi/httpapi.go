@@ -23,6 +23,8 @@ import (
 type Registrar interface {
 	Expire(ctx context.Context, aor string) error
 	Deregister(ctx context.Context, aor, impi string, tell bool) (*registrations.ApplyResponse, error)
+	DeregisterSilently(ctx context.Context, aor, impi string) (*registrations.ApplyResponse, error)
+	Refresh(ctx context.Context, aor string, identities []string) error
 }
 
 // Reader reads registrations.
@@ -45,6 +47,7 @@ func Signalling(deps Deps) http.Handler {
 	mux.HandleFunc("GET /ping", ping)
 	mux.HandleFunc("POST /timers", deps.timer)
 	mux.HandleFunc("DELETE /registrations", deps.deregister)
+	mux.HandleFunc("PUT /registrations/{impu}", deps.push)
 	return mux
 }
 
@@ -53,6 +56,7 @@ func Management(deps Deps) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /ping", ping)
 	mux.HandleFunc("GET /impu/{impu}/bindings", deps.bindings)
+	mux.HandleFunc("GET /impu/{impu}/subscriptions", deps.subscriptions)
 	mux.HandleFunc("DELETE /impu/{impu}", deps.remove)
 	return mux
 }
@@ -82,9 +86,11 @@ func (d Deps) timer(w http.ResponseWriter, r *http.Request) {
 	}()
 }
 
-// deregister is the HSS's RTR: sets, or one private identity of each, lose their bindings. The HSS need not be told.
+// deregister is the HSS's RTR: sets, or one private identity of each, lose their bindings. The HSS need not be told;
+// subscribers to the registration state are told as send-notifications says.
 func (d Deps) deregister(w http.ResponseWriter, r *http.Request) {
-	if n := r.URL.Query().Get("send-notifications"); n != "true" && n != "false" {
+	notify := r.URL.Query().Get("send-notifications")
+	if notify != "true" && notify != "false" {
 		http.Error(w, "send-notifications must be true or false", http.StatusBadRequest)
 		return
 	}
@@ -106,7 +112,12 @@ func (d Deps) deregister(w http.ResponseWriter, r *http.Request) {
 	}
 	var failed error
 	for _, one := range body.Registrations {
-		_, err := d.Registrar.Deregister(r.Context(), canonical(one.Primary), one.IMPI, false)
+		var err error
+		if notify == "true" {
+			_, err = d.Registrar.Deregister(r.Context(), canonical(one.Primary), one.IMPI, false)
+		} else {
+			_, err = d.Registrar.DeregisterSilently(r.Context(), canonical(one.Primary), one.IMPI)
+		}
 		failed = errors.Join(failed, err)
 	}
 	if failed != nil {
