@@ -30,12 +30,28 @@ func newCardPhone(t *testing.T, transport, k string) *phone {
 // cardK is the key of test set 6. That of set 1 has an octet 5b, a bracket, which SIPp takes for the begin of a keyword.
 const cardK = "6c38a116ac280c454f59332ee35c8c4f"
 
+// registerAKA registers and tells how many vectors that took. SIPp 3.6.1 ends RES at its first octet 0, which one in 32 has:
+// then its response is wrong, and it begins again. With five in a row that is not the reason.
+func (p *phone) registerAKA() (vectors int) {
+	p.t.Helper()
+	for vectors = 1; vectors < 5; vectors++ {
+		switch r := p.script("register-aka").Do(p.t); {
+		case r.Err == nil:
+			return vectors
+		case !strings.Contains(r.Errors, "wrong credentials"):
+			p.t.Fatalf("SIPp: %v\n%s", r.Err, r.Errors)
+		}
+	}
+	p.script("register-aka").Must(p.t)
+	return vectors
+}
+
 // SIPp is an independent card: it checks the network's MAC and computes RES itself.
 func TestRegisterAKA(t *testing.T) {
 	for _, transport := range []string{"u1", "t1"} {
 		p := newCardPhone(t, transport, cardK)
 		for range 3 { // every registration is another vector
-			p.script("register-aka").Must(t)
+			p.registerAKA()
 		}
 		if status, body := p.bindings(); status != 200 || strings.Count(body, `"uri"`) != 1 {
 			t.Errorf("bindings: %d %s", status, body)
@@ -64,18 +80,19 @@ func TestRegistrationCostAKA(t *testing.T) {
 		return counter(t, config.HealthPort(config.Store), []string{"store-1"}, `ims_store_swaps_total\{table="`+table+`"\}`)
 	}
 	p := newCardPhone(t, "u1", cardK)
-	p.script("register-aka").Must(t)
+	p.registerAKA()
 	before := map[string]float64{}
-	want := map[string]float64{"registrations?": 3, "subscribers": 3, "challenges": 6}
-	for table := range want {
+	for _, table := range []string{"registrations?", "subscribers", "challenges"} {
 		before[table] = swaps(table)
 	}
-	for range 3 {
-		p.script("register-aka").Must(t)
+	const times = 3
+	vectors := 0
+	for range times {
+		vectors += p.registerAKA()
 	}
-	for table, n := range want {
-		if got := swaps(table) - before[table]; got != n {
-			t.Errorf("3 registrations cost %v swaps of %s, want %v", got, table, n)
+	for table, n := range map[string]int{"registrations?": times, "subscribers": vectors, "challenges": 2 * vectors} {
+		if got := swaps(table) - before[table]; got != float64(n) {
+			t.Errorf("%d registrations with %d vectors cost %v swaps of %s, want %d", times, vectors, got, table, n)
 		}
 	}
 }
