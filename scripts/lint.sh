@@ -7,7 +7,7 @@ unformatted=$(git ls-files -co --exclude-standard '*.go' | grep -v '\.pb\.go$' |
 # golangci-lint runs vet too. It is built from its module, pinned in scripts/tools.
 linter=build/tools/golangci-lint
 [ -x "$linter" ] || { mkdir -p build/tools && nice -n 5 go build -C scripts/tools/golangci-lint -o "$PWD/$linter" github.com/golangci/golangci-lint/v2/cmd/golangci-lint; }
-"$linter" run ./...
+"$linter" run --allow-parallel-runners ./...
 for script in scripts/*.sh; do bash -n "$script"; done
 TF_CLI_CONFIG_FILE=/dev/null "$(scripts/find-terraform.sh)" fmt -check -recursive examples
 echo "lint: no findings"
