@@ -3,6 +3,7 @@ package master
 import (
 	"encoding/base64"
 	"encoding/hex"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -123,7 +124,7 @@ func TestSchemes(t *testing.T) {
 			got = "digest"
 		case resp.GetAka() != nil:
 			card.read(resp.GetAka())
-			got = "aka" + string(rune('0'+resp.GetAka().GetVersion()))
+			got = fmt.Sprint("aka", resp.GetAka().GetVersion())
 		}
 		if got != tc.want {
 			t.Errorf("scheme %q, digest %v: %s (%s), want %s", tc.scheme, tc.digest, got, resp.GetDetail(), tc.want)
