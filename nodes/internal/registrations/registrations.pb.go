@@ -140,6 +140,7 @@ type Binding struct {
 	RegisteredAt  int64                  `protobuf:"varint,10,opt,name=registered_at,json=registeredAt,proto3" json:"registered_at,omitempty"` // Unix milliseconds of the first REGISTER of this binding
 	Q             uint32                 `protobuf:"varint,11,opt,name=q,proto3" json:"q,omitempty"`                                           // thousandths, 1000 when absent
 	Impu          string                 `protobuf:"bytes,12,opt,name=impu,proto3" json:"impu,omitempty"`                                      // public identity that it was registered with
+	Gruu          bool                   `protobuf:"varint,13,opt,name=gruu,proto3" json:"gruu,omitempty"`                                     // the phone understands GRUUs
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -256,6 +257,13 @@ func (x *Binding) GetImpu() string {
 		return x.Impu
 	}
 	return ""
+}
+
+func (x *Binding) GetGruu() bool {
+	if x != nil {
+		return x.Gruu
+	}
+	return false
 }
 
 // Subscription is a dialog in which somebody is told of changes of the set (RFC 3680, RFC 6665).
@@ -1262,7 +1270,7 @@ var File_nodes_internal_registrations_registrations_proto protoreflect.FileDescr
 
 const file_nodes_internal_registrations_registrations_proto_rawDesc = "" +
 	"\n" +
-	"0nodes/internal/registrations/registrations.proto\x12\x18clearwater.registrations\"\x9c\x02\n" +
+	"0nodes/internal/registrations/registrations.proto\x12\x18clearwater.registrations\"\xb0\x02\n" +
 	"\aBinding\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03uri\x18\x02 \x01(\tR\x03uri\x12\x12\n" +
@@ -1277,7 +1285,8 @@ const file_nodes_internal_registrations_registrations_proto_rawDesc = "" +
 	"\rregistered_at\x18\n" +
 	" \x01(\x03R\fregisteredAt\x12\f\n" +
 	"\x01q\x18\v \x01(\rR\x01q\x12\x12\n" +
-	"\x04impu\x18\f \x01(\tR\x04impu\"\x8e\x02\n" +
+	"\x04impu\x18\f \x01(\tR\x04impu\x12\x12\n" +
+	"\x04gruu\x18\r \x01(\bR\x04gruu\"\x8e\x02\n" +
 	"\fSubscription\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06target\x18\x02 \x01(\tR\x06target\x12\x14\n" +

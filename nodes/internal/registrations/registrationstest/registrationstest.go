@@ -33,6 +33,8 @@ func Run(t *testing.T, open func(t *testing.T) Subject) {
 		"nonce count rises":                    nonceCount,
 		"older CSeq is refused":                order,
 		"invalid request":                      invalid,
+		"subscribers are owed changes":         watched,
+		"servers are owed the end":             announced,
 		"no update is lost":                    concurrent,
 		"one of many uses a nonce":             nonceRace,
 	} {

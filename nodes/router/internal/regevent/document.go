@@ -10,6 +10,7 @@ import (
 
 	"github.com/clearwater-ims/clearwater/nodes/internal/registrations"
 	"github.com/clearwater-ims/clearwater/nodes/internal/sip"
+	"github.com/clearwater-ims/clearwater/nodes/router/internal/registrar"
 )
 
 type reginfo struct {
@@ -36,6 +37,12 @@ type contact struct {
 	CSeq    string         `xml:"cseq,attr,omitempty"`
 	URI     string         `xml:"uri"`
 	Unknown []unknownParam `xml:"unknown-param"`
+	GRUU    *gruu          `xml:"urn:ietf:params:xml:ns:gruuinfo pub-gruu"`
+}
+
+// gruu is the extension of RFC 5628.
+type gruu struct {
+	URI string `xml:"uri,attr"`
 }
 
 type unknownParam struct {
@@ -74,6 +81,9 @@ func shown(identity string, c *registrations.ContactState, now time.Time) contac
 	}
 	if b.GetQ() != 1000 && b.GetQ() != 0 {
 		out.Q = strconv.FormatFloat(float64(b.GetQ())/1000, 'g', 3, 64)
+	}
+	if uri := registrar.PublicGRUU(identity, b); uri != "" && b.GetGruu() {
+		out.GRUU = &gruu{uri}
 	}
 	sip.Params(b.GetParams(), func(name, value string) bool {
 		if strings.HasPrefix(name, "+") {

@@ -223,7 +223,7 @@ func (r *Registrar) bind(ctx context.Context, a *attempt) proxy.Decision {
 		return proxy.AnswerReason(a.req, 501, "registrar", "emergency registration is not offered")
 	}
 	for _, b := range c.add {
-		b.Impu = a.impu
+		b.Impu, b.Gruu = a.impu, a.m.HasOption(sip.Supported, "gruu")
 	}
 	number, _ := a.m.CSeq()
 	result, err := r.deps.Store.Apply(ctx, &registrations.ApplyRequest{
@@ -276,8 +276,16 @@ func kindOf(a *attempt, result *registrations.ApplyResponse) string {
 // accepted is the 200 of TS 24.229 5.4.1.2.2F.
 func (r *Registrar) accepted(a *attempt, profile *subscriber.Profile, record *registrations.Record, now time.Time) *sip.Message {
 	ok := a.m.NewResponse(200, "", newTag())
+	main := "" // of GRUUs; without it there are none
+	if id, ok := profile.Default(); ok && a.m.HasOption(sip.Supported, "gruu") {
+		main = id.URI
+	}
 	for _, b := range record.GetBindings() {
-		ok.Add(sip.Contact, contactValue(b, now))
+		value := contactValue(b, now)
+		if gruu := PublicGRUU(main, b); gruu != "" {
+			value += `;pub-gruu="` + gruu + `"`
+		}
+		ok.Add(sip.Contact, value)
 	}
 	for _, p := range a.m.All(sip.Path) {
 		ok.Add(sip.Path, p)

@@ -12,6 +12,7 @@ import (
 	"github.com/clearwater-ims/clearwater/nodes/internal/registrations"
 	"github.com/clearwater-ims/clearwater/nodes/internal/sip"
 	"github.com/clearwater-ims/clearwater/nodes/router/internal/regevent"
+	"github.com/clearwater-ims/clearwater/nodes/router/internal/registrar"
 )
 
 // maxForks is how many bindings of a user are called at once.
@@ -72,6 +73,7 @@ func (h *handler) toBindings(ctx context.Context, r *proxy.Request, m *sip.Messa
 		}
 		bindings = callable(record, h.deps.Now())
 	}
+	bindings = registrar.OfInstance(m.URI, bindings)
 	if len(bindings) == 0 {
 		return proxy.AnswerReason(r, 480, "scscf", u.self.URI+" is not registered")
 	}
