@@ -154,6 +154,20 @@ func TestAKAChallengeLapses(t *testing.T) {
 	}
 }
 
+// Who is deregistered by the network does not come back with an answer to an old challenge.
+func TestAKAChallengeEndsWithDeregistration(t *testing.T) {
+	inWithCard(t, func(w *world) {
+		w.cardSends(icscf)
+		challenge := w.edge.Expect("401")
+		a := answerAKA(challenge, w.asked(challenge, false))
+		if _, err := w.second.Registrar.Deregister(t.Context(), "sip:card@ims.test", "card@ims.test", false); err != nil {
+			t.Fatal(err)
+		}
+		w.cardSends(icscf, a)
+		w.asked(w.edge.Expect("401"), true)
+	})
+}
+
 func TestAKAResynchronisation(t *testing.T) {
 	auts := func(challenge *sip.Message, last byte) string {
 		raw := append([]byte("thirteen octe"), last)

@@ -193,6 +193,13 @@ func (r *Registrar) take(ctx context.Context, impi, nonce string) (*Challenge, e
 	return found, nil
 }
 
+// forget drops every challenge: who is deregistered must not come back with an answer to an old one.
+func forget(row *Challenges) bool {
+	there := len(row.GetChallenges()) > 0
+	row.Challenges = nil
+	return there
+}
+
 // changeChallenges is the read-modify-write of a row, from which what is too old has gone. decide tells whether the row is
 // to be written; it is called again when somebody else was faster.
 func (r *Registrar) changeChallenges(ctx context.Context, impi string, decide func(*Challenges) bool) error {

@@ -44,6 +44,11 @@ func (r *Registrar) remove(ctx context.Context, req *registrations.ApplyRequest,
 		return nil, fmt.Errorf("deregistering %s: %w", req.GetAor(), err)
 	}
 	r.deps.Metrics.registration("network-deregister", 0)
+	if impi := req.GetOnlyImpi(); impi != "" && r.deps.Challenges != nil {
+		if err := r.changeChallenges(ctx, impi, forget); err != nil {
+			return result, fmt.Errorf("forgetting the challenges of %s: %w", impi, err)
+		}
+	}
 	if tell {
 		return result, r.settle(ctx, result.GetRecord(), nil)
 	}
