@@ -49,8 +49,10 @@ type origin struct {
 // Response takes the final response.
 func (o *origin) Response(r *Reply) Verdict {
 	if r.Msg.Status >= 200 {
+		own := *r
+		own.Msg = r.Msg.Clone() // the core goes on with this one
 		select {
-		case o.answer <- r:
+		case o.answer <- &own:
 		default: // one is enough
 		}
 	}

@@ -5,7 +5,6 @@ package regevent
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"slices"
 	"strconv"
@@ -152,7 +151,7 @@ func (e *Events) Notify(ctx context.Context, aor string, owed *registrations.Eff
 	s := owed.GetSubscription()
 	reply, err := e.deps.Send(ctx, proxy.Target{Msg: e.request(owed), Liveness: patience})
 	switch {
-	case errors.Is(err, proxy.ErrEnded) || err != nil:
+	case err != nil:
 		return err
 	case reply.Made == proxy.Received && reply.Msg.Status < 300:
 		e.notifications.WithLabelValues("accepted").Inc()
