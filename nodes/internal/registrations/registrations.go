@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -188,6 +189,11 @@ func (c *change) removes(b *Binding) bool {
 
 func (c *change) remove() {
 	reason := cmp.Or(c.req.GetRemoveReason(), ReasonUser)
+	if c.req.GetRemoveAll() && reason == ReasonAdmin {
+		for _, n := range c.rec.Nonces { // whom the network deregisters is challenged afresh
+			n.Nc = math.MaxUint32
+		}
+	}
 	c.rec.Bindings = slices.DeleteFunc(c.rec.Bindings, func(b *Binding) bool {
 		if !c.removes(b) {
 			return false

@@ -35,6 +35,7 @@ func Run(t *testing.T, open func(t *testing.T) Subject) {
 		"invalid request":                      invalid,
 		"subscribers are owed changes":         watched,
 		"servers are owed the end":             announced,
+		"the network ends challenges":          withdrawn,
 		"no update is lost":                    concurrent,
 		"one of many uses a nonce":             nonceRace,
 	} {

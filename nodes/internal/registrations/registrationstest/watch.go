@@ -56,3 +56,22 @@ func announced(t *testing.T, s Subject) {
 		t.Errorf("after it came back: %v", again.GetRecord())
 	}
 }
+
+// withdrawn: after a deregistration by the network no old challenge is good for anything.
+func withdrawn(t *testing.T, s Subject) {
+	use := func(nc uint32) *registrations.ApplyRequest {
+		req := s.registering("one", time.Minute)
+		req.Nonce = &registrations.NonceUse{Id: []byte("n"), Nc: nc, Counting: true, ExpiresAt: s.Now().Add(time.Hour).UnixMilli()}
+		return req
+	}
+	s.apply(t, use(1))
+	s.apply(t, use(2))
+	s.apply(t, &registrations.ApplyRequest{RemoveAll: true, RemoveReason: registrations.ReasonUser})
+	if resp := s.apply(t, use(3)); resp.GetOutcome() != registrations.OutcomeDone {
+		t.Errorf("after the user's own deregistration: %v", resp.GetOutcome())
+	}
+	s.apply(t, &registrations.ApplyRequest{RemoveAll: true, RemoveReason: registrations.ReasonAdmin})
+	if resp := s.apply(t, use(4)); resp.GetOutcome() != registrations.OutcomeNonceUsed {
+		t.Errorf("after the network's: %v", resp.GetOutcome())
+	}
+}

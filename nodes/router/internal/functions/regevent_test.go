@@ -463,3 +463,28 @@ func TestRegEventOfTheNetwork(t *testing.T) {
 		}
 	})
 }
+
+// Whom the network has deregistered is challenged, even with a nonce that may be counted on (R24).
+func TestChallengeAfterNetworkDeregistration(t *testing.T) {
+	in(t, "nonce_count_supported=Y", func(w *world) {
+		contact := "Contact: <sip:alice@1.2.3.4>"
+		w.edge.Send(icscf, w.registerText("alice", "c1", contact))
+		nonce := nonceIn.FindStringSubmatch(w.edge.Expect("401").Get(sip.WWWAuthenticate))[1]
+		again := func(nc string) {
+			response := digest(digest("alice@ims.test", "ims.test", "secret"), nonce, nc, "cn", "auth", digest("REGISTER", "sip:ims.test"))
+			w.edge.Send(icscf, w.registerText("alice", "c1", contact,
+				fmt.Sprintf(`Authorization: Digest username="alice@ims.test",realm="ims.test",nonce="%s",uri="sip:ims.test",response="%s",qop=auth,nc=%s,cnonce="cn"`, nonce, response, nc)))
+		}
+		again("00000001")
+		w.edge.Expect("200")
+		again("00000002")
+		w.edge.Expect("200")
+		if _, err := w.router.Registrar.Deregister(w.t.Context(), alice, "", false); err != nil {
+			t.Fatal(err)
+		}
+		again("00000003")
+		if m := w.edge.Expect("401"); !strings.Contains(m.Get(sip.WWWAuthenticate), "stale=true") {
+			t.Errorf("answer\n%s", m)
+		}
+	})
+}
