@@ -58,6 +58,13 @@ func TestAcknowledgedWritesSurviveKills(t *testing.T) {
 		wg.Wait()
 		l.start()
 		l.ready()
+		l.eventually(10*time.Second, func() error { // the clients find the store again in their own time
+			if _, err := registered.Get(t.Context(), "sip:nobody"); err != nil {
+				return err
+			}
+			_, err := rows.Get(t.Context(), "crash", "0")
+			return err
+		})
 		total := int64(0)
 		for w := range writers {
 			got, err := rows.Get(t.Context(), "crash", fmt.Sprint(w))
