@@ -37,7 +37,7 @@ func (w *watched) apply(req *registrations.ApplyRequest) *registrations.ApplyRes
 	return resp
 }
 
-// owed takes what is owed: "dereg <identity>", "<subscription> v<version> [ended] <contact>=<event>..."
+// owed takes what is owed: "dereg <identity>" and "<subscription> v<version> [ended] <contact>=<event>...", a ! for gone ones.
 func (w *watched) owed() string {
 	var out, ids []string
 	for _, e := range w.rec.GetOwed() {

@@ -488,3 +488,28 @@ func TestChallengeAfterNetworkDeregistration(t *testing.T) {
 		}
 	})
 }
+
+// What a node that dies has not told, another one tells, in order and with the version that it had.
+func TestRegEventIsOwed(t *testing.T) {
+	in(t, "", func(w *world) {
+		w.register("alice", "c1", "Contact: <sip:alice@1.1.1.1>")
+		s := w.watcher("s")
+		s.subscribe()
+		for _, id := range []string{"two", "three"} { // by a node that dies after each
+			b := &registrations.Binding{Id: id, Uri: "sip:" + id, Impi: "alice@ims.test", Impu: alice, ExpiresAt: time.Now().Add(time.Minute).UnixMilli()}
+			if _, err := w.store.Apply(w.t.Context(), &registrations.ApplyRequest{Aor: alice, Bindings: []*registrations.Binding{b}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.settle(s)
+		if s.version != 0 {
+			t.Fatalf("version %d", s.version)
+		}
+		w.background(func() error { return w.second.Registrar.Expire(w.t.Context(), alice) })
+		w.settle(s)
+		if s.version != 2 {
+			t.Errorf("version %d", s.version)
+		}
+		s.equalsStore("after the second router has told")
+	})
+}

@@ -1,6 +1,7 @@
 package functions_test
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"mime"
@@ -234,7 +235,7 @@ func bodies(t *testing.T, m *sip.Message) (out []string) {
 	r := multipart.NewReader(strings.NewReader(m.Body), params["boundary"])
 	for {
 		p, err := r.NextRawPart()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return out
 		}
 		if err != nil {
