@@ -45,6 +45,7 @@ func TestLife(t *testing.T) {
 	l.kill()
 	l.start()
 	l.ready()
+	rows, registered = records.NewClient(l.call()), registrations.NewClient(l.call()) // the old ones find the store in their own time
 	got, err := rows.Get(t.Context(), "documents", "k")
 	if err != nil || got[0].GetVersion() != version || string(got[0].GetValue()) != "v" {
 		t.Errorf("row after a kill: %v, %v", got, err)
