@@ -167,7 +167,9 @@ func (s *store) Run(ctx context.Context) error {
 	})
 	err := g.Wait()
 	stopMember()
-	_ = <-member // it has ended because it was told to, or its error is in err
+	if ended := <-member; !errors.Is(err, ended) && !errors.Is(ended, context.Canceled) {
+		err = errors.Join(err, ended)
+	}
 	return errors.Join(err, s.cluster.Close(), s.engine.Close())
 }
 
