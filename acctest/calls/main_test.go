@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) int {
-	d, err := deployment.New("calls", map[string]any{"counts": map[string]int{"router": 2}})
+	d, err := deployment.New("calls", map[string]any{"counts": map[string]int{"router": 2, "edge": 2}})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -93,7 +93,7 @@ func (p *phone) uri() string { return "sip:" + p.Name + "@" + shared.Domain }
 
 // script prepares SIPp for the phone.
 func (p *phone) script(scenario string) sipp.Run {
-	return sipp.Run{Scenario: scenario, Proxy: shared.Proxies[0], Domain: shared.Domain, Local: p.local, Transport: p.transport, Users: []sipp.User{p.User}}
+	return sipp.Run{Scenario: scenario, Proxy: shared.Address("edge-1") + ":5060", Domain: shared.Domain, Local: p.local, Transport: p.transport, Users: []sipp.User{p.User}}
 }
 
 func (p *phone) register() {

@@ -185,6 +185,18 @@ func (d *Deployment) Provisioning() *provisioning.Client {
 	return provisioning.New("http://"+net.JoinHostPort(d.Address("diameter-1"), "8889"), nil)
 }
 
+// Process is the process id of a node, found by its folder on the command line.
+func (d *Deployment) Process(node string) (int, error) {
+	folder := filepath.Join(d.Folder(), "nodes", node)
+	matches, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, m := range matches {
+		if text, readErr := os.ReadFile(m); readErr == nil && strings.Contains(string(text), folder) {
+			return strconv.Atoi(strings.Split(m, "/")[2])
+		}
+	}
+	return 0, errors.Join(fmt.Errorf("no process of %s", node), err)
+}
+
 // Gauge reads a metric without labels from a node's health port; 0 when it cannot.
 func (d *Deployment) Gauge(ctx context.Context, node, metric string) int {
 	role, _, _ := strings.Cut(node, "-")

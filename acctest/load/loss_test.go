@@ -4,9 +4,6 @@ package load
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -224,16 +221,9 @@ func (f *fleet) killRouter(packets *capture) {
 // victim finds a node's process and how many transactions it holds.
 func (f *fleet) victim(node string) (pid, held int) {
 	f.t.Helper()
-	folder := filepath.Join(f.d.Folder(), "nodes", node)
-	matches, _ := filepath.Glob("/proc/[0-9]*/cmdline")
-	for _, m := range matches {
-		text, err := os.ReadFile(m)
-		if err == nil && strings.Contains(string(text), folder) {
-			pid, _ = strconv.Atoi(strings.Split(m, "/")[2])
-		}
-	}
-	if pid == 0 {
-		f.t.Fatalf("no process of %s", node)
+	pid, err := f.d.Process(node)
+	if err != nil {
+		f.t.Fatal(err)
 	}
 	return pid, f.d.Gauge(f.t.Context(), node, "ims_proxy_transactions")
 }
