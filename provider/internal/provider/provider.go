@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
+	tffunction "github.com/hashicorp/terraform-plugin-framework/function"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/provider"
 	"github.com/hashicorp/terraform-plugin-framework/provider/schema"
@@ -18,6 +19,7 @@ import (
 	"github.com/clearwater-ims/clearwater/provider/internal/check"
 	"github.com/clearwater-ims/clearwater/provider/internal/config"
 	"github.com/clearwater-ims/clearwater/provider/internal/deployment"
+	"github.com/clearwater-ims/clearwater/provider/internal/function"
 	"github.com/clearwater-ims/clearwater/provider/internal/platform/local"
 	"github.com/clearwater-ims/clearwater/provider/internal/progress"
 	"github.com/clearwater-ims/clearwater/provider/internal/session"
@@ -36,7 +38,7 @@ const SuperviseCommand = "supervise"
 // Provider implements provider.Provider.
 type Provider struct{ version string }
 
-var _ provider.Provider = (*Provider)(nil)
+var _ provider.ProviderWithFunctions = (*Provider)(nil)
 
 // New returns a constructor.
 func New(version string) func() provider.Provider {
@@ -125,3 +127,6 @@ func (p *Provider) Resources(context.Context) []func() resource.Resource {
 func (p *Provider) DataSources(context.Context) []func() datasource.DataSource {
 	return []func() datasource.DataSource{site.NewClusterState}
 }
+
+// Functions implements provider.ProviderWithFunctions.
+func (p *Provider) Functions(context.Context) []func() tffunction.Function { return function.All() }
