@@ -14,7 +14,7 @@ import (
 )
 
 // measure loads the target for a while and tells the CPU of its processes.
-func (t *target) measure(ctx context.Context, kind string, o options) (figure, error) {
+func (t *target) measure(ctx context.Context, k kind, o options) (figure, error) {
 	folder, err := os.MkdirTemp("", "bench")
 	if err != nil {
 		return figure{}, err
@@ -22,15 +22,17 @@ func (t *target) measure(ctx context.Context, kind string, o options) (figure, e
 	defer os.RemoveAll(folder)
 	half := o.subscribers / 2
 	caller, called := t.network+".230:5070", t.network+".231:5080"
-	if kind == "registration" {
-		return t.timed(ctx, folder, "reg", caller, o.regRate, o.regRate*o.seconds, registerData(t, 0, o.subscribers))
+	if k.scenario == "reg" {
+		return t.timed(ctx, folder, "reg", caller, k.rate, k.rate*o.seconds, registerData(t, 0, o.subscribers))
 	}
-	// Phones register outside the measurement: callers from one address, the called from the other.
-	if _, err := t.sipp(ctx, folder, "reg", caller, 200, half, registerData(t, 0, half)); err != nil {
-		return figure{}, fmt.Errorf("registering callers: %w", err)
-	}
-	if _, err := t.sipp(ctx, folder, "reg", called, 200, half, registerData(t, half, o.subscribers)); err != nil {
-		return figure{}, fmt.Errorf("registering the called: %w", err)
+	if !t.knows {
+		// Phones register outside the measurement: callers from one address, the called from the other.
+		if _, err := t.sipp(ctx, folder, "reg", caller, 200, half, registerData(t, 0, half)); err != nil {
+			return figure{}, fmt.Errorf("registering callers: %w", err)
+		}
+		if _, err := t.sipp(ctx, folder, "reg", called, 200, half, registerData(t, half, o.subscribers)); err != nil {
+			return figure{}, fmt.Errorf("registering the called: %w", err)
+		}
 	}
 	answering := t.command(ctx, folder, "uas", called, 0, 0, "")
 	if err := answering.Start(); err != nil {
@@ -45,7 +47,7 @@ func (t *target) measure(ctx context.Context, kind string, o options) (figure, e
 	for i := range half {
 		fmt.Fprintf(&data, "%s;%s;\n", subscriber(half+i), subscriber(i))
 	}
-	return t.timed(ctx, folder, "uac", caller, o.callRate, o.callRate*o.seconds, data.String())
+	return t.timed(ctx, folder, "uac", caller, k.rate, k.rate*o.seconds, data.String())
 }
 
 func registerData(t *target, from, to int) string {
@@ -84,7 +86,7 @@ func (t *target) timed(ctx context.Context, folder, scenario, local string, rate
 	if good == 0 {
 		return figure{}, errors.New("no operation went by the script")
 	}
-	return figure{per1000: (after - before) / float64(good) * 1000, rate: float64(good) / took.Seconds(), failed: done["FailedCall(C)"], memory: memory}, nil
+	return figure{per1000: (after - before) / float64(good) * 1000, rate: float64(good) / took.Seconds(), failed: done["FailedCall(C)"], repeated: done["Retransmissions(C)"], memory: memory}, nil
 }
 
 // sipp runs a scenario and returns its counters. Failed calls are figures, not errors.

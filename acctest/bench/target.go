@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -19,13 +20,14 @@ import (
 
 // target is a server under measurement: its processes, where phones send, and addresses for phones.
 type target struct {
-	name      string
-	describes map[string]string
-	proxy     string
-	domain    string
-	network   string // first three bytes of phones' addresses
-	pids      func() ([]int, error)
-	stop      func()
+	name    string
+	fresh   bool // started for one measurement
+	knows   bool // where the called are, without registrations
+	proxy   string
+	domain  string
+	network string // first three bytes of phones' addresses
+	pids    func() ([]int, error)
+	stop    func()
 }
 
 const password = "secret"
@@ -62,8 +64,7 @@ func startDeployment(ctx context.Context, o options) (*target, error) {
 	}
 	t := &target{
 		name: "clearwater", proxy: d.Proxies[0], domain: d.Domain, network: d.Network(), stop: stop,
-		describes: map[string]string{"registration": "edge, router, diameter, store", "call": "edge, router (orig, I-CSCF, term), edge"},
-		pids:      func() ([]int, error) { return pidsUnder(d.Folder()) },
+		pids: func() ([]int, error) { return pidsUnder(d.Folder()) },
 	}
 	pids, err := t.pids()
 	if err == nil {
@@ -103,32 +104,73 @@ func pidsUnder(folder string) ([]int, error) {
 	return out, nil
 }
 
-// startKamailio starts the peer with the allocator that is fast; Debian's default one is for debugging.
-func startKamailio(ctx context.Context, _ options) (*target, error) {
-	path, err := exec.LookPath("kamailio")
-	if err != nil {
-		return nil, errors.New("kamailio is missing (Debian package kamailio); install it, or run with -kamailio=false")
-	}
-	folder, err := os.MkdirTemp("", "bench-kamailio")
-	if err != nil {
+// singles are the targets that are one process: our single functions, built here, and the peer with the allocator that is
+// fast (Debian's default one is for debugging).
+func singles(ctx context.Context) (map[string]func(options) (*target, error), error) {
+	folder := filepath.Join("build", "bench")
+	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return nil, err
 	}
-	args := []string{"-c", "0", path, "-x", "tlsf", "-DD", "-E", "-m", "512", "-M", "64", "-Y", folder, "-P", filepath.Join(folder, "pid"), "-f", "acctest/bench/kamailio.cfg"}
-	cmd := exec.CommandContext(ctx, "taskset", args...)
+	build := exec.CommandContext(ctx, "go", "build", "-o", folder+"/", "./nodes/internal/proxy/hop", "./nodes/router/internal/functions/alone")
+	if out, err := build.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("building: %w: %s", err, out)
+	}
+	own := func(name, program string, args ...string) func(options) (*target, error) {
+		return func(o options) (*target, error) {
+			if o.profile != "" {
+				args = append(args[:len(args):len(args)], "-profile", filepath.Join(o.profile, name+".pprof"))
+			}
+			args := append(args[:len(args):len(args)], "-users", strconv.Itoa(o.subscribers))
+			return startOne(ctx, name, filepath.Join(folder, program), args...)
+		}
+	}
+	return map[string]func(options) (*target, error){
+		"registrar": own("registrar", "alone", "-listen", "127.31.0.1"),
+		"hop":       own("hop", "hop", "-listen", "127.31.0.1:5060", "-called", "127.31.0.231:5080"),
+		"kamailio": func(options) (*target, error) {
+			path, err := exec.LookPath("kamailio")
+			if err != nil {
+				return nil, errors.New("kamailio is missing (Debian package kamailio); install it, or run with -kamailio=false")
+			}
+			run, err := os.MkdirTemp("", "bench-kamailio")
+			if err != nil {
+				return nil, err
+			}
+			t, err := startOne(ctx, "kamailio", path, "-x", "tlsf", "-DD", "-E", "-m", "1024", "-M", "64", "-Y", run, "-P", filepath.Join(run, "pid"), "-f", "acctest/bench/kamailio.cfg")
+			if err != nil {
+				return nil, err
+			}
+			stop := t.stop
+			t.stop = func() { stop(); _ = os.RemoveAll(run) }
+			return t, nil
+		},
+	}, nil
+}
+
+// startOne starts a program on the first core.
+func startOne(ctx context.Context, name, path string, args ...string) (*target, error) {
+	cmd := exec.CommandContext(ctx, "taskset", append([]string{"-c", "0", path}, args...)...)
+	var log bytes.Buffer
+	cmd.Stderr = &log
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	stop := func() {
-		_ = cmd.Process.Signal(os.Interrupt)
-		_ = cmd.Wait()
-		_ = os.RemoveAll(folder)
-	}
 	t := &target{
-		name: "kamailio", proxy: "127.7.0.1:5060", domain: "ims.test", network: "127.7.0", stop: stop,
-		describes: map[string]string{"registration": "Kamailio tlsf, digest registrar", "call": "Kamailio tlsf, one proxy hop"},
-		pids:      func() ([]int, error) { return family(cmd.Process.Pid) },
+		name: name, fresh: true, proxy: "127.31.0.1:5060", domain: "ims.test", network: "127.31.0", knows: name == "hop",
+		pids: func() ([]int, error) { return family(cmd.Process.Pid) },
+		stop: func() { _ = cmd.Process.Signal(os.Interrupt); _ = cmd.Wait() },
 	}
-	return t, waitUDP(ctx, t.proxy)
+	switch name {
+	case "kamailio":
+		t.proxy, t.network = "127.7.0.1:5060", "127.7.0"
+	case "registrar":
+		t.proxy = "127.31.0.1:5054"
+	}
+	if err := waitUDP(ctx, t.proxy); err != nil {
+		t.stop()
+		return nil, fmt.Errorf("%s: %w\n%s", name, err, log.String())
+	}
+	return t, nil
 }
 
 // family is a process with its children.
