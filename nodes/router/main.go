@@ -60,7 +60,8 @@ func start(ctx context.Context, n *service.Node) (service.Running, error) {
 	n.OnDocument("shared_ifcs", document(n, "shared_ifcs", r.functions.SetSharedCriteria))
 	n.OnDocument("fallback_ifcs", document(n, "fallback_ifcs", r.functions.SetFallbackCriteria))
 	n.Holds("transactions", r.functions.Core.Held)
-	deps := httpapi.Deps{Registrar: r.functions.Registrar, Reader: store, HSS: questions, Profiles: r.functions.Profiles, Log: n.Log}
+	n.Holds("background work", r.functions.Work.Held)
+	deps := httpapi.Deps{Registrar: r.functions.Registrar, Reader: store, HSS: questions, Profiles: r.functions.Profiles, Log: n.Log, Background: r.functions.Work.Go}
 	return r, r.listenHTTP(ctx, n, deps)
 }
 
@@ -116,7 +117,7 @@ func (r *router) Run(ctx context.Context) error {
 	for _, s := range r.servers {
 		group.Go(func() error { return s.Run(ctx) })
 	}
-	group.Go(func() error { return r.functions.Core.Run(ctx) })
+	group.Go(func() error { return r.functions.Run(ctx) })
 	group.Go(func() error { return r.transport.Run(ctx, r.functions.Core) })
 	if err := group.Wait(); err != nil {
 		return fmt.Errorf("serving: %w", err)

@@ -3,6 +3,7 @@
 package functions
 
 import (
+	"context"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/clearwater-ims/clearwater/nodes/internal/sip"
 	"github.com/clearwater-ims/clearwater/nodes/internal/subscriber"
 	"github.com/clearwater-ims/clearwater/nodes/internal/transaction"
+	"github.com/clearwater-ims/clearwater/nodes/router/internal/background"
 	"github.com/clearwater-ims/clearwater/nodes/router/internal/bgcf"
 	"github.com/clearwater-ims/clearwater/nodes/router/internal/icscf"
 	"github.com/clearwater-ims/clearwater/nodes/router/internal/network"
@@ -40,6 +42,7 @@ type Deps struct {
 // Router is the set of functions of one node.
 type Router struct {
 	Core      *proxy.Core
+	Work      *background.Work // what goes on after an answer
 	Registrar *registrar.Registrar
 	Profiles  *subscriber.Cache
 	functions map[network.Function]proxy.Function
@@ -54,7 +57,7 @@ type Router struct {
 
 // New composes the functions.
 func New(o *config.Options, deps Deps) *Router {
-	r := &Router{Profiles: &subscriber.Cache{Size: 100_000}}
+	r := &Router{Profiles: &subscriber.Cache{Size: 100_000}, Work: background.New()}
 	names := r.names
 	r.numbers = newNumbers(deps, names)
 	r.SetOptions(o)
@@ -64,12 +67,12 @@ func New(o *config.Options, deps Deps) *Router {
 	r.events = r.watchers(deps)
 	r.Registrar = registrar.New(registrar.Deps{
 		HSS: deps.HSS, Store: deps.Store, Challenges: deps.Challenges, Profiles: r.Profiles, Settings: r.settings.Load, Now: deps.Now, Log: deps.Log,
-		Metrics: registrar.NewMetrics(deps.Metrics), Servers: r.servers(deps), Watchers: r.events,
+		Metrics: registrar.NewMetrics(deps.Metrics), Servers: r.servers(deps), Watchers: r.events, Background: r.Work.Go,
 	})
 	r.functions = map[network.Function]proxy.Function{}
 	for _, f := range []proxy.Function{ // the way of a request through the router
 		icscf.New(icscf.Deps{HSS: deps.HSS, Names: names, Pool: r.pool.Load, Numbers: r.numbers, Log: deps.Log}),
-		scscf.New(scscf.Deps{HSS: deps.HSS, Store: deps.Store, Registrar: r.Registrar, Events: r.events, Profiles: r.Profiles, Names: names, Services: r.services.value.Load, Numbers: r.numbers, Now: deps.Now, Log: deps.Log, Metrics: deps.Metrics}),
+		scscf.New(scscf.Deps{HSS: deps.HSS, Store: deps.Store, Registrar: r.Registrar, Events: r.events, Profiles: r.Profiles, Names: names, Services: r.services.value.Load, Numbers: r.numbers, Now: deps.Now, Log: deps.Log, Metrics: deps.Metrics, Background: r.Work.Go}),
 		bgcf.New(bgcf.Deps{Routes: r.routes.Load, Names: names, Numbers: r.numbers, Log: deps.Log}),
 	} {
 		r.functions[network.Function(f.Name())] = f
@@ -84,6 +87,13 @@ func New(o *config.Options, deps Deps) *Router {
 		Timers: deps.Timers,
 	}, proxy.Deps{Resolver: deps.Resolver, Wire: deps.Wire, Log: deps.Log, Observe: newObserver(deps.Metrics, func() int64 { return r.Core.Held() })})
 	return r
+}
+
+// Run serves until ctx ends; then it waits for everything that was begun.
+func (r *Router) Run(ctx context.Context) error {
+	err := r.Core.Run(ctx)
+	r.Work.End()
+	return err
 }
 
 func (r *Router) names() *network.Names { return r.settings.Load().Names }

@@ -78,7 +78,7 @@ func in(t *testing.T, options string, test func(w *world)) {
 		w.router, w.second = router("10.1.0.1", w.counts), router("10.1.0.3", prometheus.NewRegistry())
 		done := make(chan struct{}, 2)
 		for _, r := range []*functions.Router{w.router, w.second} {
-			go func() { defer func() { done <- struct{}{} }(); _ = r.Core.Run(ctx) }()
+			go func() { defer func() { done <- struct{}{} }(); _ = r.Run(ctx) }()
 		}
 		w.edge = proxytest.NewPeer(t, n, "10.1.0.2:5058")
 		test(w)

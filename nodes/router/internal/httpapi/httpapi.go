@@ -39,6 +39,8 @@ type Deps struct {
 	HSS       hss.Server
 	Profiles  *subscriber.Cache
 	Log       *slog.Logger
+	// Background runs what the answer does not wait for, for at most limit.
+	Background func(limit time.Duration, f func(ctx context.Context))
 }
 
 // Signalling is the handler of 9888.
@@ -77,13 +79,11 @@ func (d Deps) timer(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.WriteHeader(http.StatusOK)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), 10*time.Second)
-	go func() {
-		defer cancel()
+	d.Background(10*time.Second, func(ctx context.Context) {
 		if err := d.Registrar.Expire(ctx, body.AoR); err != nil {
 			d.Log.Info("expiring registrations; the store will ask again", "aor", body.AoR, "error", err)
 		}
-	}()
+	})
 }
 
 // deregister is the HSS's RTR: sets, or one private identity of each, lose their bindings. The HSS need not be told;

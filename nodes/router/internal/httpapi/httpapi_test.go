@@ -16,6 +16,7 @@ import (
 	"github.com/clearwater-ims/clearwater/nodes/internal/hss/hsstest"
 	"github.com/clearwater-ims/clearwater/nodes/internal/registrations"
 	"github.com/clearwater-ims/clearwater/nodes/internal/subscriber"
+	"github.com/clearwater-ims/clearwater/nodes/router/internal/background"
 	"github.com/clearwater-ims/clearwater/nodes/router/internal/httpapi"
 )
 
@@ -60,7 +61,7 @@ func fresh() (*double, *hsstest.HSS, httpapi.Deps) {
 	d := &double{asked: make(chan string, 10)}
 	h := hsstest.New("ims.test", "sip:scscf.ims.test")
 	h.Add("a@ims.test", "x", "sip:a@ims.test", "tel:+1")
-	return d, h, httpapi.Deps{Registrar: d, Reader: d, HSS: h, Profiles: &subscriber.Cache{Size: 10}, Log: slog.New(slog.DiscardHandler)}
+	return d, h, httpapi.Deps{Registrar: d, Reader: d, HSS: h, Profiles: &subscriber.Cache{Size: 10}, Log: slog.New(slog.DiscardHandler), Background: background.New().Go}
 }
 
 func ask(t *testing.T, h http.Handler, method, target, body string) *httptest.ResponseRecorder {

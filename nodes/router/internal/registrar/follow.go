@@ -45,12 +45,14 @@ func (r *Registrar) follow(a *attempt, profile *subscriber.Profile, result *regi
 	if !tells && len(record.GetOwed()) == 0 {
 		return
 	}
-	go func() {
-		if tells {
-			r.tell(record.GetAor(), e)
-		}
-		r.settleLater(record, e)
-	}()
+	if !tells {
+		r.deps.Background(settling, func(ctx context.Context) { r.settleLater(ctx, record, e) })
+		return
+	}
+	r.deps.Background(telling+settling, func(ctx context.Context) {
+		r.tell(ctx, record.GetAor(), e)
+		r.settleLater(ctx, record, e)
+	})
 }
 
 // event is what servers hear of a REGISTER; nil when they hear nothing.
@@ -92,9 +94,12 @@ func (r *Registrar) announce(a *attempt, profile *subscriber.Profile) string {
 	return id.Key
 }
 
+// telling is how long application servers may take to hear of a registration.
+const telling = 10 * time.Second
+
 // tell tells servers of a registration, which may end it.
-func (r *Registrar) tell(aor string, e *Event) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+func (r *Registrar) tell(ctx context.Context, aor string, e *Event) {
+	ctx, cancel := context.WithTimeout(ctx, telling)
 	defer cancel()
 	deregister, err := r.deps.Servers.Tell(ctx, e)
 	if err != nil {

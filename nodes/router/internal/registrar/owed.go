@@ -67,7 +67,7 @@ func (r *Registrar) remove(ctx context.Context, req *registrations.ApplyRequest,
 		}
 	}
 	if rest := registrations.Settled(result.GetRecord(), ids...); len(rest.GetOwed()) > 0 {
-		go r.settleLater(rest, nil)
+		r.Settle(rest)
 	}
 	return result, nil
 }
@@ -85,16 +85,14 @@ func (r *Registrar) Refresh(ctx context.Context, aor string, identities []string
 	if err != nil {
 		return fmt.Errorf("changing the identities of %s: %w", aor, err)
 	}
-	if len(result.GetRecord().GetOwed()) > 0 {
-		go r.settleLater(result.GetRecord(), nil)
-	}
+	r.Settle(result.GetRecord())
 	return nil
 }
 
-// Settle works off what a record owes after a change of its subscriptions.
+// Settle works off what a record owes, in the background.
 func (r *Registrar) Settle(record *registrations.Record) {
 	if len(record.GetOwed()) > 0 {
-		go r.settleLater(record, nil)
+		r.deps.Background(settling, func(ctx context.Context) { r.settleLater(ctx, record, nil) })
 	}
 }
 
@@ -189,10 +187,11 @@ func (r *Registrar) tellHSS(ctx context.Context, record *registrations.Record, e
 	return nil // a refusal is final too: the HSS does not hold the registration
 }
 
+// settling is how long paying what a record owes may take.
+const settling = 10 * time.Second
+
 // settleLater is settle in the background of an answered request.
-func (r *Registrar) settleLater(record *registrations.Record, last *Event) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
+func (r *Registrar) settleLater(ctx context.Context, record *registrations.Record, last *Event) {
 	if err := r.settle(ctx, record, last); err != nil {
 		r.deps.Log.Info("working off what a registration owes; the store will ask again", "error", err)
 	}

@@ -46,6 +46,8 @@ type Deps struct {
 	Metrics    *Metrics
 	Servers    Servers  // nil: application servers hear nothing
 	Watchers   Watchers // nil: there are no subscribers
+	// Background runs what need not be waited for, for at most limit.
+	Background func(limit time.Duration, f func(ctx context.Context))
 }
 
 // Registrar serves REGISTER.

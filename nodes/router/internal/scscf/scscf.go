@@ -34,6 +34,8 @@ type Deps struct {
 	Now       func() time.Time
 	Log       *slog.Logger
 	Metrics   prometheus.Registerer
+	// Background runs what need not be waited for, for at most limit.
+	Background func(limit time.Duration, f func(ctx context.Context))
 }
 
 // Numbers translates the numbers of this deployment; false when nothing is known of one.
@@ -120,7 +122,7 @@ func (h *handler) Response(r *proxy.Reply) proxy.Verdict {
 	}
 	if r.Msg.Status == 430 && h.aor != "" {
 		if id, ok := r.Target.Tag.(string); ok {
-			go h.dropBinding(id)
+			h.deps.Background(5*time.Second, func(ctx context.Context) { h.dropBinding(ctx, id) })
 			r.Msg.Status, r.Msg.Reason = 480, sip.StatusText(480) // 430 means the caller's own flow (RFC 5626 11.5)
 		}
 	}

@@ -67,7 +67,7 @@ func in(t *testing.T, options string, test func(w *world)) {
 		})
 		node.Handle(w.router.Core)
 		done := make(chan struct{})
-		go func() { defer close(done); _ = w.router.Core.Run(ctx) }()
+		go func() { defer close(done); _ = w.router.Run(ctx) }()
 		w.caller, w.phone = proxytest.NewPeer(t, n, "10.1.0.2:5058"), proxytest.NewPeer(t, n, "10.1.0.3:5058")
 		w.one, w.other = proxytest.NewPeer(t, n, "10.1.0.21:5060"), proxytest.NewPeer(t, n, "10.1.0.22:5060")
 		defer w.end() // when the test fails

@@ -126,9 +126,7 @@ func toBinding(m *sip.Message, b *registrations.Binding) *sip.Message {
 }
 
 // dropBinding removes a binding whose flow is gone (RFC 5626 5.3, 11.5).
-func (h *handler) dropBinding(id string) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
+func (h *handler) dropBinding(ctx context.Context, id string) {
 	result, err := h.deps.Store.Apply(ctx, &registrations.ApplyRequest{Aor: h.aor, Remove: []string{id}, RemoveReason: registrations.ReasonTimeout})
 	if err != nil {
 		h.deps.Log.Info("removing a binding whose flow is gone; it lapses by itself", "aor", h.aor, "error", err)
