@@ -14,10 +14,12 @@ import (
 var errValue = errors.New("value refused")
 
 var (
-	hostPattern   = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*\.?$`)
-	diskLimit     = regexp.MustCompile(`^[0-9]+([kKmMgG][bB]?|%)?$`)
-	originPattern = regexp.MustCompile(`^([a-z]+://)?[A-Za-z0-9.*-]+(:[0-9]{1,5})?$`)
-	labelPattern  = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+	hostPattern      = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*\.?$`)
+	diskLimit        = regexp.MustCompile(`^[0-9]+([kKmMgG][bB]?|%)?$`)
+	originPattern    = regexp.MustCompile(`^([a-z]+://)?[A-Za-z0-9.*-]+(:[0-9]{1,5})?$`)
+	emergencyNumber  = regexp.MustCompile(`^[0-9*#]{2,8}(:sos(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*)?$`)
+	emergencyService = regexp.MustCompile(`^(\*|sos(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*)$`)
+	labelPattern     = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 )
 
 type checker struct {
@@ -27,27 +29,32 @@ type checker struct {
 
 // checks names what a value may be, once in words and once in code.
 var checks = map[string]checker{ //nolint:gochecknoglobals // a table
-	"":            {"any text", func(string) bool { return true }},
-	"ip":          {"an IPv4 or IPv6 address", isIP},
-	"ip6":         {"an IPv6 address", func(v string) bool { a, err := netip.ParseAddr(v); return err == nil && a.Is6() && !a.Is4In6() }},
-	"ips":         {"an IPv4 or IPv6 address", isIP},
-	"host":        {"a DNS name or an IP address", isHost},
-	"hosts":       {"a DNS name or an IP address", isHost},
-	"hostport":    {"host or host:port", isHostPort},
-	"addrports":   {"an IP address, optionally with :port", isAddrPort},
-	"label":       {"a DNS label: lower-case letters, digits and hyphens, at most 63", func(v string) bool { return labelPattern.MatchString(v) }},
-	"role":        {"one of store, diameter, xdms, router, edge, portal", func(v string) bool { return Role(v).Known() }},
-	"engine":      {"embedded or cassandra", oneOf("embedded", "cassandra")},
-	"rrlevel":     {"pcscf, or pcscf,icscf, or pcscf,icscf,as", oneOf("pcscf", "pcscf,icscf", "pcscf,icscf,as")},
-	"domain":      {"a DNS name", func(v string) bool { return isHost(v) && !isIP(v) }},
-	"url":         {"an http or https URL", func(v string) bool { return strings.HasPrefix(v, "http://") || strings.HasPrefix(v, "https://") }},
-	"disklimit":   {"a number of bytes with k, m or g if wanted, or a percentage", diskLimit.MatchString},
-	"impistore":   {"impi or av-impi", oneOf("impi", "av-impi")},
-	"nonregister": {"if_proxy_authorization_present or initial_req_from_reg_digest_endpoint", oneOf("if_proxy_authorization_present", "initial_req_from_reg_digest_endpoint")},
-	"snmptypes":   {"rfc3877 or enterprise", oneOf("rfc3877", "enterprise")},
-	"drainanswer": {"305 or 503", oneOf("305", "503")},
-	"origins":     {"host names of web pages, with * if wanted, optionally after http:// or https:// and with :port", originPattern.MatchString},
-	"sipuri":      {"a SIP URI (sip:host or sip:host:port)", func(v string) bool { return strings.HasPrefix(v, "sip:") && len(v) > 4 }},
+	"":          {"any text", func(string) bool { return true }},
+	"ip":        {"an IPv4 or IPv6 address", isIP},
+	"ip6":       {"an IPv6 address", func(v string) bool { a, err := netip.ParseAddr(v); return err == nil && a.Is6() && !a.Is4In6() }},
+	"ips":       {"an IPv4 or IPv6 address", isIP},
+	"host":      {"a DNS name or an IP address", isHost},
+	"hosts":     {"a DNS name or an IP address", isHost},
+	"hostport":  {"host or host:port", isHostPort},
+	"addrports": {"an IP address, optionally with :port", isAddrPort},
+	"label":     {"a DNS label: lower-case letters, digits and hyphens, at most 63", func(v string) bool { return labelPattern.MatchString(v) }},
+	"role":      {"one of store, diameter, xdms, router, edge, portal", func(v string) bool { return Role(v).Known() }},
+	"engine":    {"embedded or cassandra", oneOf("embedded", "cassandra")},
+	"rrlevel":   {"pcscf, or pcscf,icscf, or pcscf,icscf,as", oneOf("pcscf", "pcscf,icscf", "pcscf,icscf,as")},
+	"domain":    {"a DNS name", func(v string) bool { return isHost(v) && !isIP(v) }},
+	"url":       {"an http or https URL", func(v string) bool { return strings.HasPrefix(v, "http://") || strings.HasPrefix(v, "https://") }},
+	"disklimit": {"a number of bytes with k, m or g if wanted, or a percentage", diskLimit.MatchString},
+	"impistore": {"impi or av-impi", oneOf("impi", "av-impi")},
+	// The manual's own example writes the second one with "req".
+	"nonregister": {"if_proxy_authorization_present or initial_req_from_reg_digest_endpoint", oneOf("if_proxy_authorization_present", "initial_req_from_reg_digest_endpoint", "initial_req_from_req_digest_endpoint")},
+	// Y is what the manual says for "accept everybody", and what the name says for the opposite.
+	"authentication":   {"challenge or accept_all (Y and N can be read either way and are refused)", oneOf("challenge", "accept_all")},
+	"snmptypes":        {"rfc3877 or enterprise", oneOf("rfc3877", "enterprise")},
+	"drainanswer":      {"305 or 503", oneOf("305", "503")},
+	"origins":          {"host names of web pages, with * if wanted, optionally after http:// or https:// and with :port", originPattern.MatchString},
+	"emergencyroutes":  {"a service and where it goes: sos=sip:answering.point, sos.fire=sip:..., or *=sip:... for any other; a service may be named again to add another", emergencyRoute},
+	"emergencynumbers": {"a number, optionally with its service: 112 or 110:sos.police", emergencyNumber.MatchString},
+	"sipuri":           {"a SIP URI (sip:host or sip:host:port)", func(v string) bool { return strings.HasPrefix(v, "sip:") && len(v) > 4 }},
 }
 
 func check(name, value string) (allowed string, err error) {
@@ -69,6 +76,13 @@ func isIP(v string) bool {
 
 func isHost(v string) bool {
 	return isIP(v) || (len(v) <= 253 && hostPattern.MatchString(v))
+}
+
+// emergencyRoute tells <service>=<sip or tel URI>.
+func emergencyRoute(v string) bool {
+	service, uri, ok := strings.Cut(v, "=")
+	scheme, rest, _ := strings.Cut(uri, ":")
+	return ok && emergencyService.MatchString(service) && (scheme == "sip" || scheme == "sips" || scheme == "tel") && rest != "" && !strings.ContainsAny(rest, " <>\"")
 }
 
 func isHostPort(v string) bool {

@@ -59,7 +59,16 @@ func TestParse(t *testing.T) {
 			warnings: []string{"shared_config:2: reg_max_expires: set before in line 1"}},
 		"unknown": {shared: "reg_max_expire=5\nnum_worker_thread=1", check: func(o *Options) bool { return o.RegMaxExpires == 300*time.Second },
 			warnings: []string{"/etc/clearwater/shared_config:1: reg_max_expire: unknown option; the nearest known one is reg_max_expires", "nearest known one is num_worker_threads"}},
-		"no effect":           {shared: "num_worker_threads=50\nsprout_max_tokens=1000", warnings: []string{"num_worker_threads: accepted, no effect", "sprout_max_tokens: accepted, no effect"}},
+		"no effect": {shared: "num_worker_threads=50\nmemento_max_tokens=1000", warnings: []string{"num_worker_threads: accepted, no effect", "memento_max_tokens: accepted, no effect"}},
+		"throttle": {shared: "sprout_max_tokens=5\nhomestead_prov_init_token_rate=0.5\nbono_request_queue_timeout=20", check: func(o *Options) bool {
+			return o.RouterThrottle == Throttle{TargetLatency: 10000, MaxTokens: 5, MinRate: 10, QueueTimeout: 4 * time.Second} && o.ProvisioningThrottle.InitRate == 0.5 &&
+				o.EdgeThrottle == Throttle{TargetLatency: 100000, MaxTokens: 1000, MinRate: 10, QueueTimeout: 20 * time.Millisecond}
+		}},
+		"no rate": {shared: "sprout_min_token_rate=NaN\nbono_max_token_rate=-1", problems: []string{"a number from 0", ":2: option bono_max_token_rate"}},
+		"emergency": {shared: "emergency_routes=sos.fire=sip:fire@a.test,sos=sip:a.test,sos=sip:b.test;transport=tcp\nemergency_numbers=112,110:sos.police", check: func(o *Options) bool {
+			return len(o.EmergencyRoutes) == 3 && o.EmergencyRoutes[2] == "sos=sip:b.test;transport=tcp" && slices.Equal(o.EmergencyNumbers, []string{"112", "110:sos.police"})
+		}},
+		"no emergency":        {shared: "emergency_routes=fire=sip:a.test\nemergency_numbers=help", problems: []string{"emergency_routes", "emergency_numbers"}},
 		"not supported":       {shared: "hss_hostname=hss.example.com", warnings: []string{"not supported yet"}},
 		"no number":           {shared: "\n\nreg_max_expires=soon", problems: []string{`/etc/clearwater/shared_config:3: option reg_max_expires: value "soon" is refused, allowed is a whole number from 1 to 2147483 (seconds)`}},
 		"too low":             {shared: "max_session_expires=89\nhomestead_diameter_watchdog_timer=5", problems: []string{"max_session_expires", "from 90", "watchdog", "from 6"}},
@@ -78,8 +87,13 @@ func TestParse(t *testing.T) {
 		"open quote":       {shared: "signup_key=\"secret", problems: []string{"option signup_key", "quotes are closed"}},
 		"after the quote":  {shared: "signup_key=\"a\"b", problems: []string{"nothing after the closing quote"}},
 		"all at once":      {shared: "reg_max_expires=x\nupstream_port=y\nbgcf=z", problems: []string{":1:", ":2:", ":3:"}},
-		"memento units":    {shared: "memento_disk_limit=20x", problems: []string{"percentage"}},
-		"legacy value":     {shared: "sprout_target_latency_us=0", problems: []string{"from 1"}},
+		"sessions": {shared: "default_session_expires=90\nnon_register_authentication=if_proxy_authorization_present,initial_req_from_req_digest_endpoint\nscscf_uri=\"sip:scscf.x;transport=udp\"", check: func(o *Options) bool {
+			return o.DefaultSession == 90*time.Second && o.MaxSession == 600*time.Second && len(o.NonRegisterAuth) == 2 && o.SCSCFURI == "sip:scscf.x;transport=udp" && o.ICSCFPrefix == "icscf"
+		}},
+		"authentication either way": {shared: "authentication=Y", problems: []string{"authentication", "accept_all", "either way"}},
+		"authentication off":        {shared: "authentication=accept_all", check: func(o *Options) bool { return o.Authentication == "accept_all" }},
+		"memento units":             {shared: "memento_disk_limit=20x", problems: []string{"percentage"}},
+		"legacy value":              {shared: "sprout_target_latency_us=0", problems: []string{"from 1"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o, warnings, err := parse(tc.shared)
@@ -219,25 +233,31 @@ func (s spec) draw(t *rapid.T) string {
 		"": rapid.StringMatching(`[ -~äß]{1,20}`).Filter(func(v string) bool {
 			return strings.TrimSpace(v) == v && !(strings.Contains(v, `"`) && strings.Contains(v, `'`))
 		}),
-		"ip":          rapid.SampledFrom([]string{"127.0.0.1", "2001:db8::1"}),
-		"host":        rapid.StringMatching(`[a-z][a-z0-9]{0,8}(\.[a-z0-9]{1,8}){0,3}`),
-		"hosts":       rapid.StringMatching(`[a-z][a-z0-9]{0,8}(\.[a-z0-9]{1,8}){0,3}`),
-		"ips":         rapid.SampledFrom([]string{"127.0.0.1", "2001:db8::1"}),
-		"hostport":    rapid.StringMatching(`[a-z]{1,8}(:[1-9][0-9]{0,3})?`),
-		"addrports":   rapid.SampledFrom([]string{"127.0.0.1", "127.0.0.1:53", "[::1]:53"}),
-		"domain":      rapid.SampledFrom([]string{"e164.arpa", "enum.example.com"}),
-		"label":       rapid.StringMatching(`[a-z][a-z0-9]{0,8}`),
-		"role":        rapid.SampledFrom([]string{"edge", "store"}),
-		"engine":      rapid.SampledFrom([]string{"embedded", "cassandra"}),
-		"rrlevel":     rapid.SampledFrom([]string{"pcscf", "pcscf,icscf", "pcscf,icscf,as"}),
-		"drainanswer": rapid.SampledFrom([]string{"305", "503"}),
-		"ip6":         rapid.SampledFrom([]string{"::1", "2001:db8::1"}),
-		"origins":     rapid.SampledFrom([]string{"example.com", "*.example.com", "https://a.example.com:8443"}),
-		"sipuri":      rapid.SampledFrom([]string{"sip:a.example.com", "sip:a:5054"}),
+		"ip":               rapid.SampledFrom([]string{"127.0.0.1", "2001:db8::1"}),
+		"host":             rapid.StringMatching(`[a-z][a-z0-9]{0,8}(\.[a-z0-9]{1,8}){0,3}`),
+		"hosts":            rapid.StringMatching(`[a-z][a-z0-9]{0,8}(\.[a-z0-9]{1,8}){0,3}`),
+		"ips":              rapid.SampledFrom([]string{"127.0.0.1", "2001:db8::1"}),
+		"hostport":         rapid.StringMatching(`[a-z]{1,8}(:[1-9][0-9]{0,3})?`),
+		"addrports":        rapid.SampledFrom([]string{"127.0.0.1", "127.0.0.1:53", "[::1]:53"}),
+		"domain":           rapid.SampledFrom([]string{"e164.arpa", "enum.example.com"}),
+		"label":            rapid.StringMatching(`[a-z][a-z0-9]{0,8}`),
+		"role":             rapid.SampledFrom([]string{"edge", "store"}),
+		"engine":           rapid.SampledFrom([]string{"embedded", "cassandra"}),
+		"rrlevel":          rapid.SampledFrom([]string{"pcscf", "pcscf,icscf", "pcscf,icscf,as"}),
+		"drainanswer":      rapid.SampledFrom([]string{"305", "503"}),
+		"ip6":              rapid.SampledFrom([]string{"::1", "2001:db8::1"}),
+		"origins":          rapid.SampledFrom([]string{"example.com", "*.example.com", "https://a.example.com:8443"}),
+		"emergencyroutes":  rapid.SampledFrom([]string{"sos=sip:a.test", "sos.fire=tel:112", "*=sips:psap@b.test"}),
+		"emergencynumbers": rapid.SampledFrom([]string{"112", "110:sos.police"}),
+		"nonregister":      rapid.SampledFrom([]string{"if_proxy_authorization_present", "initial_req_from_reg_digest_endpoint"}),
+		"authentication":   rapid.SampledFrom([]string{"challenge", "accept_all"}),
+		"sipuri":           rapid.SampledFrom([]string{"sip:a.example.com", "sip:a:5054"}),
 	}
 	switch s.kind {
 	case kindInt, kindSeconds, kindMilliseconds:
 		return spec{kind: kindInt}.format(int(rapid.Int64Range(s.min, s.max).Draw(t, s.name)))
+	case kindFloat:
+		return rapid.SampledFrom([]string{"0", "0.25", "10", "1000000.5"}).Draw(t, s.name)
 	case kindBool:
 		return rapid.SampledFrom([]string{"Y", "N"}).Draw(t, s.name)
 	case kindList:

@@ -1,6 +1,9 @@
 package config
 
-import "strings"
+import (
+	"reflect"
+	"strings"
+)
 
 // Why an option of the manual is read, checked and has no effect.
 const (
@@ -12,14 +15,12 @@ const (
 	whyAS       = "not supported yet: this application server is not part of the router"
 	whyMail     = "not supported yet: the portal sends no mail"
 	whySNMP     = "not supported yet: there are no SNMP alarms; the same events are metrics on /metrics"
-	whySession  = "not supported yet: the router sets no session timers"
 	whyPBX      = "not supported yet: calls of PBXs that do not register are not taken"
-	whyThrottle = "accepted, no effect: overload is limited by calls in work, not by a token bucket"
+	whyThrottle = "accepted, no effect: there is no such process here that would throttle"
 	whyLogs     = "accepted, no effect: logs go to standard output or log_directory; journald or logrotate bounds them"
 	whySAS      = "accepted, no effect: there is no Service Assurance Server; traces are in the logs"
 	whyPeering  = "not supported yet: the edge is no IBCF for other networks"
 	whySites    = "not supported yet: a deployment has one site"
-	whyFunction = "not supported yet: the router's functions have fixed names under its own host name"
 	whyPorts    = "accepted, no effect: the management address of a node is management_local_ip"
 )
 
@@ -63,11 +64,7 @@ func legacyOptions() []spec {
 		number("ralf_diameter_watchdog_timer", "6", 6, month, whyCharging), text("billing_realm", "host", whyCharging), yes("http_acr_logging", "N", whyCharging),
 		number("ralf_threads", "25", 1, 10000, whyCores),
 
-		number("default_session_expires", "600", 90, month, whySession), number("max_session_expires", "600", 90, month, whySession),
 		yes("request_shared_ifcs", "N", "accepted, no effect: shared sets of criteria are used wherever a profile names one"),
-		text("external_icscf_uri", "sipuri", "not supported yet: the router is its own I-CSCF"),
-		list("non_register_authentication", "nonregister", "not supported yet: only registrations are challenged"),
-		list("stateless_proxies", "hosts", "not supported yet: every SIP peer may be blacklisted"),
 		list("pbxes", "ips", whyPBX), text("pbx_service_route", "sipuri", whyPBX), list("bono_servers", "hosts", whyPeering),
 
 		number("num_http_threads", "", 1, 10000, whyCores), number("num_http_worker_threads", "", 1, 10000, whyCores), number("sprout_http_threads", "", 1, 10000, whyCores),
@@ -81,7 +78,6 @@ func legacyOptions() []spec {
 		list("snmp_ip", "ips", whySNMP), list("snmp_notification_types", "snmptypes", whySNMP), yes("sas_use_signaling_interface", "N", whySAS),
 
 		user(text("max_log_directory_size", "disklimit", whyLogs)), user(text("ibcf_domain", "host", whyPeering)),
-		user(yes("authentication", "Y", "accepted, no effect: registrations are always challenged")),
 	}
 }
 
@@ -95,46 +91,27 @@ func legacy(name string) (spec, bool) {
 	return pattern(name)
 }
 
-// pattern finds options that the manual has once for each process or each function of the router.
+// pattern finds options that the manual has once for each process or each function of the router; those of the
+// processes that there are here have an effect.
 func pattern(name string) (spec, bool) {
-	for _, process := range []string{"sprout", "bono", "homestead", "homestead_prov", "ralf", "homer", "memento", "chronos", "ellis"} {
-		rest, ok := strings.CutPrefix(name, process+"_")
-		if !ok {
+	for _, process := range []string{"ralf", "memento", "chronos", "ellis"} {
+		if !strings.HasPrefix(name, process+"_") {
 			continue
 		}
-		s := spec{name: name, scope: scopeShared, kind: kindInt, min: 0, max: 1<<31 - 1, why: whyThrottle}
-		switch rest {
-		case "target_latency_us":
-			s.min, s.def = 1, map[bool]string{true: "10000", false: "100000"}[process == "sprout"]
-		case "max_tokens":
-			s.min, s.def = 1, "1000"
-		case "request_queue_timeout":
-			s.def = "4000"
-		case "init_token_rate":
-			s.kind = kindFloat
-		case "min_token_rate":
-			s.kind, s.def = kindFloat, "10"
-		case "max_token_rate":
-			s.kind, s.def = kindFloat, "0"
-		default:
-			continue
+		f, _ := reflect.TypeFor[Options]().FieldByName("EdgeThrottle")
+		for _, s := range throttleSpecs(f, process) {
+			if s.name == name {
+				s.index, s.why = nil, whyThrottle
+				return s, true
+			}
 		}
-		return s, true
 	}
 	return function(name)
 }
 
 // function finds the port, prefix and URI of a function of the router.
 func function(name string) (spec, bool) {
-	for _, f := range []string{"icscf", "scscf", "bgcf"} {
-		switch name {
-		case f + "_prefix":
-			return spec{name: name, scope: scopeShared, check: "label", def: f, why: whyFunction}, true
-		case f + "_uri":
-			return spec{name: name, scope: scopeShared, check: "sipuri", why: whyFunction}, true
-		}
-	}
-	for _, f := range []string{"mmtel", "cdiv", "gemini", "memento", "mangelwurzel", "ecscf"} {
+	for _, f := range []string{"mmtel", "cdiv", "gemini", "memento", "mangelwurzel"} {
 		switch name {
 		case f:
 			return spec{name: name, scope: scopeShared, kind: kindInt, max: 65535, why: whyAS}, true

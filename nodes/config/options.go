@@ -4,7 +4,8 @@ import "time"
 
 // Options is everything one node runs with. Tags: `option` the public name, `scope` the file it belongs to,
 // `default` as the manual states it, `min`/`max` for numbers, `check` a named check of check.go, `unit` of a
-// duration (s or ms), `required` for what has no default, `why` the reason if it has no effect.
+// duration (s or ms), `required` for what has no default, `why` the reason if it has no effect. A Throttle has `process`, the
+// prefix of its options, and `latency`, the default of its target.
 type Options struct {
 	// This node.
 	LocalIP           string `option:"local_ip" scope:"local" check:"ip" required:"true"`
@@ -79,7 +80,22 @@ type Options struct {
 	OverrideNPDI          bool          `option:"override_npdi" scope:"shared" default:"N"`
 	EnforceUserPhone      bool          `option:"enforce_user_phone" scope:"shared" default:"N"`
 	EnforceGlobalOnly     bool          `option:"enforce_global_only_lookups" scope:"shared" default:"N"`
-	EdgeDrainAnswer       string        `option:"edge_drain_answer" scope:"shared" default:"305" check:"drainanswer"`
+	// Who must prove a request other than REGISTER: if_proxy_authorization_present, initial_req_from_reg_digest_endpoint.
+	NonRegisterAuth  []string      `option:"non_register_authentication" scope:"shared" check:"nonregister"`
+	DefaultSession   time.Duration `option:"default_session_expires" scope:"shared" default:"600" unit:"s" min:"90" max:"2147483"`
+	MaxSession       time.Duration `option:"max_session_expires" scope:"shared" default:"600" unit:"s" min:"90" max:"2147483"`
+	ExternalICSCF    string        `option:"external_icscf_uri" scope:"shared" check:"sipuri"`
+	StatelessProxies []string      `option:"stateless_proxies" scope:"shared" check:"hosts"`
+	RegEventPartial  bool          `option:"reg_event_partial" scope:"shared" default:"N"` // ours: NOTIFYs tell what has changed, not all
+	EdgeDrainAnswer  string        `option:"edge_drain_answer" scope:"shared" default:"305" check:"drainanswer"`
+
+	// Emergency calls: where they go (in order of preference for each service, "*" for services without an entry), what
+	// is dialled for them, and what is taken from phones that are not registered.
+	EmergencyRoutes       []string `option:"emergency_routes" scope:"shared" check:"emergencyroutes"`
+	EmergencyNumbers      []string `option:"emergency_numbers" scope:"shared" check:"emergencynumbers"`
+	EmergencyRegistration bool     `option:"allow_emergency_registration" scope:"shared" default:"N"`
+	EmergencyUnregistered bool     `option:"allow_unregistered_emergency_calls" scope:"shared" default:"N"`
+
 	// Secrets that the provider generates; every node that needs them reads them from shared configuration.
 	NonceKey string `option:"nonce_key" scope:"shared"`
 	FlowKey  string `option:"flow_token_key" scope:"shared"`
@@ -92,6 +108,21 @@ type Options struct {
 	ICSCFPort int `option:"icscf" scope:"shared" default:"5052" min:"0" max:"65535"`
 	BGCFPort  int `option:"bgcf" scope:"shared" default:"5053" min:"0" max:"65535"`
 	SCSCFPort int `option:"scscf" scope:"shared" default:"5054" min:"0" max:"65535"`
+	// Their names: <prefix>.<sprout_hostname>, or a URI where they are reached by another name, transport or node.
+	ICSCFPrefix string `option:"icscf_prefix" scope:"shared" default:"icscf" check:"label"`
+	BGCFPrefix  string `option:"bgcf_prefix" scope:"shared" default:"bgcf" check:"label"`
+	SCSCFPrefix string `option:"scscf_prefix" scope:"shared" default:"scscf" check:"label"`
+	ICSCFURI    string `option:"icscf_uri" scope:"shared" check:"sipuri"`
+	BGCFURI     string `option:"bgcf_uri" scope:"shared" check:"sipuri"`
+	SCSCFURI    string `option:"scscf_uri" scope:"shared" check:"sipuri"`
+
+	// What each process takes on before it refuses work. One process tells its own waiting from that for others, so its
+	// target is lower.
+	RouterThrottle       Throttle `process:"sprout" latency:"10000"`
+	EdgeThrottle         Throttle `process:"bono" latency:"100000"`
+	HSSThrottle          Throttle `process:"homestead" latency:"100000"`
+	ProvisioningThrottle Throttle `process:"homestead_prov" latency:"100000"`
+	XDMSThrottle         Throttle `process:"homer" latency:"100000"`
 
 	// This node's verbosity and tuning.
 	LogLevel            int           `option:"log_level" scope:"user" default:"2" min:"1" max:"5"`
@@ -99,4 +130,16 @@ type Options struct {
 	UpstreamConnections int           `option:"upstream_connections" scope:"user" default:"50" min:"1" max:"1000"`
 	UpstreamRecycle     time.Duration `option:"upstream_recycle_connections" scope:"user" unit:"s" min:"0" max:"2147483"`
 	TrustedPeers        []string      `option:"trusted_peers" scope:"user" check:"ips"`
+	Authentication      string        `option:"authentication" scope:"user" default:"challenge" check:"authentication"`
+}
+
+// Throttle bounds what one process takes on: a bucket of tokens, one for each request, that is filled at a rate which
+// the process steers by the latency it measures. The options are <process>_<option>.
+type Throttle struct {
+	TargetLatency int           `option:"target_latency_us" scope:"shared" min:"1" max:"2147483647"` // microseconds
+	MaxTokens     int           `option:"max_tokens" scope:"shared" default:"1000" min:"1" max:"2147483647"`
+	InitRate      float64       `option:"init_token_rate" scope:"shared" min:"0" max:"2147483647"` // a second; 0: 250 for each core
+	MinRate       float64       `option:"min_token_rate" scope:"shared" default:"10" min:"0" max:"2147483647"`
+	MaxRate       float64       `option:"max_token_rate" scope:"shared" default:"0" min:"0" max:"2147483647"` // 0: no maximum
+	QueueTimeout  time.Duration `option:"request_queue_timeout" scope:"shared" default:"4000" unit:"ms" min:"0" max:"2147483"`
 }

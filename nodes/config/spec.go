@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -49,14 +50,36 @@ func specs() []spec {
 	out := make([]spec, 0, t.NumField())
 	for i := range t.NumField() {
 		f := t.Field(i)
-		s := spec{name: f.Tag.Get("option"), scope: f.Tag.Get("scope"), check: f.Tag.Get("check"), def: f.Tag.Get("default"),
-			required: f.Tag.Get("required") == "true", why: f.Tag.Get("why"), index: f.Index}
-		s.min, _ = strconv.ParseInt(f.Tag.Get("min"), 10, 64) // a test reads every tag
-		s.max, _ = strconv.ParseInt(f.Tag.Get("max"), 10, 64)
-		s.kind = kindOf(f)
+		if process := f.Tag.Get("process"); process != "" {
+			out = append(out, throttleSpecs(f, process)...)
+			continue
+		}
+		out = append(out, specOf(f))
+	}
+	return out
+}
+
+// throttleSpecs describes the options of one process's Throttle.
+func throttleSpecs(f reflect.StructField, process string) []spec {
+	out := make([]spec, 0, f.Type.NumField())
+	for i := range f.Type.NumField() {
+		s := specOf(f.Type.Field(i))
+		s.name, s.index = process+"_"+s.name, append(slices.Clone(f.Index), s.index...)
+		if s.def == "" && s.kind == kindInt {
+			s.def = f.Tag.Get("latency")
+		}
 		out = append(out, s)
 	}
 	return out
+}
+
+func specOf(f reflect.StructField) spec {
+	s := spec{name: f.Tag.Get("option"), scope: f.Tag.Get("scope"), check: f.Tag.Get("check"), def: f.Tag.Get("default"),
+		required: f.Tag.Get("required") == "true", why: f.Tag.Get("why"), index: f.Index}
+	s.min, _ = strconv.ParseInt(f.Tag.Get("min"), 10, 64) // a test reads every tag
+	s.max, _ = strconv.ParseInt(f.Tag.Get("max"), 10, 64)
+	s.kind = kindOf(f)
+	return s
 }
 
 func kindOf(f reflect.StructField) kind {
@@ -67,6 +90,8 @@ func kindOf(f reflect.StructField) kind {
 		return kindSeconds
 	case f.Type.Kind() == reflect.Int:
 		return kindInt
+	case f.Type.Kind() == reflect.Float64:
+		return kindFloat
 	case f.Type.Kind() == reflect.Bool:
 		return kindBool
 	case f.Type.Kind() == reflect.Slice:
@@ -120,7 +145,7 @@ func (s spec) parse(value string) (v any, allowed string, err error) {
 		return time.Duration(n) * time.Millisecond, allowed, err
 	case kindFloat:
 		x, err := strconv.ParseFloat(value, 64)
-		if err != nil || x < float64(s.min) || x > float64(s.max) {
+		if err != nil || !(x >= float64(s.min) && x <= float64(s.max)) { // NaN is no number
 			return nil, fmt.Sprintf("a number from %d to %d", s.min, s.max), errValue
 		}
 		return x, "", nil
@@ -193,6 +218,8 @@ func (s spec) format(v any) string {
 		return "N"
 	case []string:
 		return strings.Join(x, ",")
+	case float64:
+		return strconv.FormatFloat(x, 'f', -1, 64)
 	default:
 		return fmt.Sprint(x)
 	}
