@@ -115,6 +115,9 @@ func (f *Flow) Closed() bool { return f.closed.Load() }
 
 // OnClose has a function called once when the flow ends, at once if it has. It must not block.
 func (f *Flow) OnClose(call func()) {
+	if !f.Reliable() {
+		return
+	}
 	f.mu.Lock()
 	if !f.closed.Load() {
 		f.onClose = append(f.onClose, call)

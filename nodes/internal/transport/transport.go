@@ -162,7 +162,7 @@ func (l *Layer) Run(ctx context.Context, h Handler) error {
 	var group sync.WaitGroup
 	for _, u := range l.udp {
 		for _, s := range u.sockets {
-			group.Go(func() { u.read(s) })
+			group.Go(s.read)
 		}
 	}
 	for _, t := range l.tcp {
@@ -210,7 +210,7 @@ func (l *Layer) FlowFrom(listener string, hop resolve.Hop) (*Flow, error) {
 	case resolve.UDP:
 		for _, u := range l.udp {
 			if listener == "" || u.Name == listener {
-				return u.flow(hop.Addr, u.sockets[0]), nil
+				return u.sockets[0].flow(hop.Addr), nil
 			}
 		}
 	case resolve.TCP, resolve.TLS:
@@ -249,7 +249,7 @@ func (l *Layer) Lookup(id ID) (*Flow, bool) {
 	if id.Transport == resolve.UDP {
 		for _, u := range l.udp {
 			if u.Addr == id.Local {
-				return u.flow(id.Remote, u.sockets[0]), true
+				return u.sockets[0].flow(id.Remote), true
 			}
 		}
 		return nil, false

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxUDPFlows bounds the flows that a reader remembers. They are only a saving: a forgotten one is made again.
+// maxUDPFlows bounds the flows that a socket remembers. They are only a saving: a forgotten one is made again.
 const maxUDPFlows = 16384
 
 // udpListener is one address with several sockets. The kernel spreads peers over the sockets by address, so each peer
@@ -23,8 +23,18 @@ const maxUDPFlows = 16384
 type udpListener struct {
 	Listener
 	layer   *Layer
-	sockets []*net.UDPConn
+	sockets []*udpSocket
 	once    sync.Once
+}
+
+// udpSocket is one of them, with the flows that it remembers.
+type udpSocket struct {
+	u    *udpListener
+	conn *net.UDPConn
+	raw  syscall.RawConn
+
+	mu    sync.RWMutex
+	flows map[netip.AddrPort]*Flow
 }
 
 func listenUDP(l *Layer, ln Listener) (*udpListener, error) {
@@ -43,11 +53,16 @@ func listenUDP(l *Layer, ln Listener) (*udpListener, error) {
 			u.close()
 			return nil, fmt.Errorf("binding: %w", err)
 		}
-		s, ok := pc.(*net.UDPConn)
+		conn, ok := pc.(*net.UDPConn)
 		if !ok {
 			return nil, errors.New("not a UDP socket")
 		}
+		s := &udpSocket{u: u, conn: conn, flows: map[netip.AddrPort]*Flow{}}
 		u.sockets = append(u.sockets, s)
+		if s.raw, err = conn.SyscallConn(); err != nil {
+			u.close()
+			return nil, fmt.Errorf("binding: %w", err)
+		}
 		u.enlarge(s)
 	}
 	return u, nil
@@ -62,18 +77,15 @@ func reusePort(_, _ string, c syscall.RawConn) error {
 }
 
 // enlarge asks for the configured receive buffer: beyond the system's limit where we may, else what it allows.
-func (u *udpListener) enlarge(s *net.UDPConn) {
-	raw, err := s.SyscallConn()
-	if err == nil {
-		var failed error
-		err = raw.Control(func(fd uintptr) {
-			failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, u.layer.cfg.ReceiveBuffer)
-		})
-		if err == nil && failed == nil {
-			return
-		}
+func (u *udpListener) enlarge(s *udpSocket) {
+	var failed error
+	err := s.raw.Control(func(fd uintptr) {
+		failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, u.layer.cfg.ReceiveBuffer)
+	})
+	if err == nil && failed == nil {
+		return
 	}
-	if err := s.SetReadBuffer(u.layer.cfg.ReceiveBuffer); err != nil {
+	if err := s.conn.SetReadBuffer(u.layer.cfg.ReceiveBuffer); err != nil {
 		u.layer.log.Warn("receive buffer stays small", "listener", u.Name, "error", err)
 	}
 }
@@ -81,44 +93,54 @@ func (u *udpListener) enlarge(s *net.UDPConn) {
 func (u *udpListener) close() {
 	u.once.Do(func() {
 		for _, s := range u.sockets {
-			_ = s.Close()
+			_ = s.conn.Close()
 		}
 	})
 }
 
-// read is the loop of one socket: read, parse, hand over.
-func (u *udpListener) read(s *net.UDPConn) {
-	buf := make([]byte, 65535)
-	flows := map[netip.AddrPort]*Flow{}
-	received := u.layer.metrics.received[resolve.UDP]
-	for {
-		n, from, err := s.ReadFromUDPAddrPort(buf)
-		if err != nil {
-			if errors.Is(err, net.ErrClosed) {
-				return
+// read is the loop of one socket: read, parse, hand over. It returns when the socket is closed.
+//
+// It stays in one call of the poller for its whole life. Datagrams are taken in batches without waiting, and only when
+// there are none is the goroutine parked. What arrives between the last look and parking wakes it at once, so after a
+// batch that was not full there is no need to look again.
+func (s *udpSocket) read() {
+	b := newBatch()
+	_ = s.raw.Read(func(fd uintptr) (done bool) {
+		for {
+			n, errno := b.receive(fd)
+			switch errno {
+			case 0:
+			case unix.EAGAIN:
+				return false
+			case unix.EBADF, unix.ENOTSOCK:
+				return true
+			default:
+				continue // interrupted, or an ICMP error of an earlier send
 			}
-			continue // an ICMP error of an earlier send
-		}
-		from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
-		flow := flows[from]
-		if flow == nil {
-			if len(flows) >= maxUDPFlows {
-				clear(flows)
+			for i := range n {
+				data, from := b.datagram(i)
+				s.arrived(data, from)
 			}
-			flow = u.flow(from, s)
-			flows[from] = flow
+			if n == 1 {
+				return false
+			}
 		}
-		if u.keptAlive(s, buf[:n], from) {
-			continue
-		}
-		received.Inc()
-		u.take(buf[:n], flow)
+	})
+}
+
+func (s *udpSocket) arrived(data []byte, from netip.AddrPort) {
+	u := s.u
+	flow := s.flow(from)
+	if u.keptAlive(flow, data, from) {
+		return
 	}
+	u.layer.metrics.received[resolve.UDP].Inc()
+	u.take(data, flow)
 }
 
 // keptAlive answers keep-alives and tells whether it was one: STUN (RFC 5626 4.4.2), or the double CRLF of phones that
 // use it on UDP too. Other blanks open a NAT and want no answer.
-func (u *udpListener) keptAlive(s *net.UDPConn, data []byte, from netip.AddrPort) bool {
+func (u *udpListener) keptAlive(flow *Flow, data []byte, from netip.AddrPort) bool {
 	var answer []byte
 	switch {
 	case isSTUN(data):
@@ -130,7 +152,7 @@ func (u *udpListener) keptAlive(s *net.UDPConn, data []byte, from netip.AddrPort
 	}
 	if answer != nil {
 		u.layer.metrics.keepalives.Inc()
-		_, _ = s.WriteToUDPAddrPort(answer, from) // the phone asks again
+		_ = flow.link.(*udpLink).write(answer) // the phone asks again
 	}
 	return true
 }
@@ -165,25 +187,46 @@ func blank(b []byte) bool {
 	return true
 }
 
-func (u *udpListener) flow(remote netip.AddrPort, s *net.UDPConn) *Flow {
-	return NewFlow(ID{Transport: resolve.UDP, Local: u.Addr, Remote: remote}, u.Name, &udpLink{u, s})
+// flow is the flow to a peer.
+func (s *udpSocket) flow(remote netip.AddrPort) *Flow {
+	s.mu.RLock()
+	f := s.flows[remote]
+	s.mu.RUnlock()
+	if f != nil {
+		return f
+	}
+	u := s.u
+	link := &udpLink{s: s}
+	link.address(u.Addr.Addr().Is4(), remote)
+	f = NewFlow(ID{Transport: resolve.UDP, Local: u.Addr, Remote: remote}, u.Name, link)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.flows) >= maxUDPFlows {
+		clear(s.flows)
+	}
+	s.flows[remote] = f
+	return f
 }
 
 // udpLink sends on one socket of a listener, so that answers come from the port that was asked (RFC 3581 section 4).
 type udpLink struct {
-	u *udpListener
-	s *net.UDPConn
+	s    *udpSocket
+	to   [unix.SizeofSockaddrInet6]byte // the peer as the system has it
+	size int
 }
 
+// Send implements Link.
 func (l *udpLink) Send(f *Flow, buf []byte, _ func(error)) error {
-	if _, err := l.s.WriteToUDPAddrPort(buf, f.id.Remote); err != nil {
-		l.u.layer.metrics.failures.WithLabelValues("send").Inc()
+	metrics := l.s.u.layer.metrics
+	if err := l.write(buf); err != nil {
+		metrics.failures.WithLabelValues("send").Inc()
 		return fmt.Errorf("sending to udp:%s: %w", f.id.Remote, err)
 	}
-	l.u.layer.metrics.sent[resolve.UDP].Inc()
+	metrics.sent[resolve.UDP].Inc()
 	return nil
 }
 
+// Close implements Link.
 func (l *udpLink) Close() {}
 
 func addrPort(a net.Addr) netip.AddrPort {
