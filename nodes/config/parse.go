@@ -156,7 +156,7 @@ func (o *Options) derive() {
 	or(&o.PortalHostname, "portal.%s", o.Zone)
 	or(&o.StoreHostname, "store.%s.%s", o.Site, o.Zone)
 	or(&o.RouterCallback, "%s:%d", o.RouterHostname, PortRouterHTTP)
-	or(&o.UpstreamHostname, "icscf.%s", o.RouterHostname)
+	or(&o.UpstreamHostname, o.ICSCFPrefix+".%s", o.RouterHostname)
 	if o.SubMaxExpires == 0 {
 		o.SubMaxExpires = min(o.RegMaxExpires+161*time.Second, 2147483*time.Second) // 2^31 ms
 	}

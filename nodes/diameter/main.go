@@ -56,7 +56,7 @@ func start(ctx context.Context, n *service.Node) (service.Running, error) {
 	db := subscribers.New(records.NewClient(store))
 	m := master.New(db, registrations.NewClient(store), func() master.Settings {
 		o := n.Options()
-		return master.Settings{ServerName: "sip:scscf." + o.RouterHostname + ";transport=TCP", CDF: o.CDFIdentity}
+		return master.Settings{ServerName: o.SCSCFName(), CDF: o.CDFIdentity}
 	}, n.Log, n.Metrics)
 
 	r := &node{store: store, going: make(chan struct{}), left: make(chan struct{})}

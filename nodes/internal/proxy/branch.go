@@ -27,6 +27,7 @@ type branch struct {
 	reason   string
 	timerC   *time.Timer
 	liveness *time.Timer
+	ring     *time.Timer
 }
 
 // start sends the request on its way. No lock is held.
@@ -35,6 +36,11 @@ func (b *branch) start() {
 	if b.target.Liveness > 0 {
 		x.mu.Lock()
 		b.liveness = x.after(b.target.Liveness, b.notAlive)
+		x.mu.Unlock()
+	}
+	if b.target.Ring > 0 {
+		x.mu.Lock()
+		b.ring = x.after(b.target.Ring, b.timeC)
 		x.mu.Unlock()
 	}
 	if b.target.Flow != nil {
@@ -275,7 +281,7 @@ func (b *branch) Failed(c *transaction.Client, err error) {
 	}
 	b.client = nil
 	timeout := errors.Is(err, transaction.ErrTimeout)
-	if (!timeout || !b.answered) && b.hop.Transport != resolve.None {
+	if (!timeout || !b.answered && !b.hop.Stateless) && b.hop.Transport != resolve.None {
 		x.core.deps.Resolver.Report(b.hop, false)
 	}
 	if timeout {
@@ -313,7 +319,7 @@ func (b *branch) madeLocked(status int, why Made) {
 	b.made(status, why)
 }
 
-// timeC ends an INVITE that rings for ever (RFC 3261 16.8): CANCEL, and the 487 or the transaction's end follows.
+// timeC ends an INVITE that rings for ever, or longer than its Target allows (RFC 3261 16.8): CANCEL, and the 487 or the transaction's end follows.
 func (b *branch) timeC() {
 	if b.final {
 		return
@@ -345,6 +351,9 @@ func (b *branch) finish() bool {
 	b.final = true
 	b.stopLiveness()
 	b.stopTimerC()
+	if b.ring != nil {
+		b.ring.Stop()
+	}
 	return true
 }
 

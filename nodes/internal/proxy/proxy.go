@@ -71,6 +71,7 @@ type Target struct {
 	Carry    any           // for a function of this node
 	Liveness time.Duration // no response but 100 within this time counts as 408; 0 = no limit but the transaction's
 	Alive    func() bool   // asked when Liveness runs out: true lifts the limit; must be quick; nil is never
+	Ring     time.Duration // an INVITE without a final response within this time is cancelled; 0 = no limit but timer C
 	Tag      any           // the function's own, to know the target again in Response
 }
 

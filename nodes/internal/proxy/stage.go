@@ -331,6 +331,10 @@ func (s *stage) cancelOthers(reason string) {
 	}
 }
 
+// Better chooses between two final responses as the core does; a may be nil. It is for functions that try targets one
+// after the other.
+func Better(a, b *sip.Message) *sip.Message { return better(a, b) }
+
 // better chooses between two final responses (RFC 3261 16.7 step 6): 6xx, then the lowest class; within 4xx those that
 // tell the caller how to go on; the first of equals.
 func better(a, b *sip.Message) *sip.Message {

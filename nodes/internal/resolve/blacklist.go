@@ -20,10 +20,17 @@ type mark struct {
 	probing  bool
 }
 
+// place is what a hop is remembered by: how it was named makes no difference.
+func place(hop Hop) Hop {
+	hop.Stateless = false
+	return hop
+}
+
 func (b *blacklist) report(hop Hop, ok bool, now time.Time) {
 	if b.duration <= 0 || (ok && b.size.Load() == 0) {
 		return
 	}
+	hop = place(hop)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if ok {
@@ -65,17 +72,18 @@ func (b *blacklist) order(hops []Hop, now time.Time) []Hop {
 	defer b.mu.Unlock()
 	var probe, white, black []Hop
 	for _, hop := range hops {
-		m, marked := b.hops[hop]
+		at := place(hop)
+		m, marked := b.hops[at]
 		switch {
 		case marked && now.After(m.greyFrom.Add(b.duration)):
-			delete(b.hops, hop)
+			delete(b.hops, at)
 			b.size.Store(int64(len(b.hops)))
 			white = append(white, hop)
 		case !marked:
 			white = append(white, hop)
 		case !now.Before(m.greyFrom) && !m.probing && probe == nil:
 			m.probing = true
-			b.hops[hop] = m
+			b.hops[at] = m
 			probe = append(probe, hop)
 		default:
 			black = append(black, hop)
@@ -93,7 +101,7 @@ func (b *blacklist) without(hops []Hop, now time.Time) []Hop {
 	defer b.mu.Unlock()
 	out := hops[:0]
 	for _, hop := range hops {
-		if m, marked := b.hops[hop]; !marked || !now.Before(m.greyFrom) {
+		if m, marked := b.hops[place(hop)]; !marked || !now.Before(m.greyFrom) {
 			out = append(out, hop)
 		}
 	}

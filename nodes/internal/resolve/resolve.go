@@ -79,6 +79,9 @@ type Hop struct {
 	// Name is, for TLS, the name for which the peer must show a certificate: that of the URI, not that to which DNS led
 	// (RFC 5922 section 4). Empty: the address.
 	Name string
+	// Stateless says that the name is one of those that SetStateless names: a proxy that keeps no transactions. When such a
+	// hop lets a request time out it was not the hop that failed to answer.
+	Stateless bool
 }
 
 // String is for logs.
@@ -117,6 +120,7 @@ type Resolver struct {
 	rand      func(n int) int
 	log       *slog.Logger
 	overrides atomic.Pointer[Overrides]
+	stateless atomic.Pointer[map[string]bool] // stateless_proxies, lower case
 	cache     cache
 	flights   singleflight.Group
 	black     blacklist
@@ -178,6 +182,17 @@ func (r *Resolver) Addrs(ctx context.Context, host string, port uint16) ([]netip
 	}
 	return out, nil
 }
+
+// SetStateless replaces the names of stateless proxies (stateless_proxies), as URIs and Routes write them.
+func (r *Resolver) SetStateless(names []string) {
+	set := make(map[string]bool, len(names))
+	for _, name := range names {
+		set[hostKey(name)] = true
+	}
+	r.stateless.Store(&set)
+}
+
+func hostKey(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }
 
 // Report tells how a request to a hop went: ok if the hop answered anything but 503 or an overload, not ok if it
 // could not be reached or did not answer in time.

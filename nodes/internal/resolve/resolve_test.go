@@ -381,6 +381,45 @@ func TestBlacklist(t *testing.T) {
 	expect("white for all", one)
 }
 
+// A proxy is stateless by the name that SIP gives it, not by its addresses; being black has nothing to do with that.
+func TestStatelessProxies(t *testing.T) {
+	z := startZone(t, `a.test. 600 IN A 10.0.0.1`, `a.test. 600 IN A 10.0.0.2`, `b.test. 600 IN A 10.0.0.1`)
+	r, _ := newResolver(t, Config{Servers: []string{z.addr}, Blacklist: 30 * time.Second})
+	r.SetStateless([]string{"A.test."})
+	stateless := func(host string) (hops []Hop) {
+		t.Helper()
+		hops, err := r.SIP(t.Context(), Target{Host: host, Port: 5060, Transport: TCP})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, hop := range hops {
+			if hop.Stateless != (host != "b.test") {
+				t.Errorf("%s: %+v", host, hop)
+			}
+		}
+		return hops
+	}
+	hops := stateless("a.test")
+	stateless("b.test")
+	r.Report(hops[0], false)
+	if again := stateless("a.test"); again[0] == hops[0] {
+		t.Error("a stateless proxy that cannot be reached is not black")
+	}
+	r.SetStateless(nil)
+	for _, hop := range must(r.SIP(t.Context(), Target{Host: "a.test", Port: 5060, Transport: TCP})) {
+		if hop.Stateless {
+			t.Error("the old names stay in force")
+		}
+	}
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
 func TestPreferredIsOnePriority(t *testing.T) {
 	z := startZone(t,
 		`_sip._tcp.p.test. 600 IN SRV 1 1 5060 a.p.test.`, `_sip._tcp.p.test. 600 IN SRV 1 1 5060 b.p.test.`,

@@ -64,6 +64,11 @@ func bare(hops []ranked) []Hop {
 
 func (r *Resolver) locate(ctx context.Context, t Target) ([]ranked, error) {
 	hops, err := r.find(ctx, t)
+	if names := r.stateless.Load(); names != nil && (*names)[hostKey(t.Host)] {
+		for i := range hops {
+			hops[i].Stateless = true
+		}
+	}
 	if _, numeric := ParseHost(t.Host); !numeric {
 		for i := range hops {
 			if hops[i].Transport == TLS {

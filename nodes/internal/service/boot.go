@@ -167,7 +167,10 @@ func (b *boot) serve(dir string, o *config.Options, roots []byte, stdout io.Writ
 	}
 	b.phase.Store(&errUnjoined)
 	n.ReadyWhen("boot", func() error { return *b.phase.Load() }) // before anybody can ask
-	n.OnOptions(func(o *config.Options) { level.Set(logLevel(o.LogLevel)) })
+	n.OnOptions(func(o *config.Options) {
+		level.Set(logLevel(o.LogLevel))
+		n.resolver.SetStateless(o.StatelessProxies)
+	})
 	health, err := listen("health", o.ManagementLocalIP, config.HealthPort(b.role))
 	if err != nil {
 		return err

@@ -25,7 +25,9 @@ type Names struct {
 	named   map[string]Function // icscf.<cluster> and so on
 	ports   map[int]Function
 	homes   map[string]bool
-	cluster string
+	uris    map[Function]sip.URI // where any node of the cluster serves each, with lr
+	scscf   string               // uris of the S-CSCF as text
+	server  string
 	home    string
 	rrLevel int
 	node    sip.URI // where application servers return requests to this very node
@@ -35,23 +37,23 @@ type Names struct {
 func New(o *config.Options) *Names {
 	n := &Names{
 		hosts: map[string]bool{}, named: map[string]Function{}, homes: map[string]bool{},
-		ports:   map[int]Function{o.ICSCFPort: ICSCF, o.SCSCFPort: SCSCF, o.BGCFPort: BGCF},
-		cluster: strings.ToLower(o.RouterHostname), home: strings.ToLower(o.HomeDomain),
+		ports: map[int]Function{o.ICSCFPort: ICSCF, o.SCSCFPort: SCSCF, o.BGCFPort: BGCF},
+		uris:  map[Function]sip.URI{}, home: strings.ToLower(o.HomeDomain),
 	}
 	delete(n.ports, 0)
 	site := "router." + o.Site + "." + o.Zone
-	for _, cluster := range []string{o.RouterHostname, site, o.PublicHostname} {
-		for _, f := range n.ports {
-			n.named[strings.ToLower(string(f)+"."+cluster)] = f
-		}
-		n.hosts[strings.ToLower(cluster)] = true
-	}
-	for _, host := range append([]string{o.LocalIP, o.PublicIP}, o.AliasList...) {
+	for _, host := range append([]string{o.LocalIP, o.PublicIP, o.RouterHostname, site, o.PublicHostname}, o.AliasList...) {
 		n.hosts[strings.ToLower(host)] = true
+	}
+	for f, s := range map[Function]struct{ prefix, uri string }{
+		ICSCF: {o.ICSCFPrefix, o.ICSCFURI}, SCSCF: {o.SCSCFPrefix, o.SCSCFURI}, BGCF: {o.BGCFPrefix, o.BGCFURI},
+	} {
+		n.name(f, s.prefix, s.uri, o.RouterHostname, site, o.PublicHostname)
 	}
 	for _, host := range append([]string{o.HomeDomain}, o.AdditionalHomeDomains...) {
 		n.homes[strings.ToLower(host)] = true
 	}
+	n.scscf, n.server = n.uris[SCSCF].String(), o.SCSCFName()
 	switch o.RecordRouteLevel {
 	case "pcscf,icscf":
 		n.rrLevel = 1
@@ -61,6 +63,33 @@ func New(o *config.Options) *Names {
 	n.node = nodeURI(o)
 	n.hosts[strings.ToLower(n.node.Host)] = true
 	return n
+}
+
+// name takes the names of one function: its prefix before those of the clusters, and its URI. The names of a function
+// that is off here lead to the nodes where it is on.
+func (n *Names) name(f Function, prefix, uri string, clusters ...string) {
+	on := false
+	for _, here := range n.ports {
+		on = on || here == f
+	}
+	for _, cluster := range clusters {
+		if on {
+			n.named[strings.ToLower(prefix+"."+cluster)] = f
+		}
+	}
+	u, err := sip.ParseURI(uri)
+	if err != nil {
+		u, _ = sip.ParseURI(config.FunctionURI(prefix, clusters[0])) // of checked options
+	}
+	u.Headers = ""
+	n.uris[f] = u.WithoutParam("lr").WithParam("lr", "")
+	switch host := strings.ToLower(u.Host); {
+	case !on || n.hosts[host]:
+	case u.Port != 0: // another function may have the name with another port
+		n.hosts[host] = true
+	default:
+		n.named[host] = f
+	}
 }
 
 // Local tells which function of this node a URI names, "" for none.
@@ -103,22 +132,22 @@ func (n *Names) Here(host string) bool {
 	return n.hosts[host] || n.named[host] != ""
 }
 
-// URI is where any node of the cluster serves a function.
+// URI is where any node of the cluster serves a function, with lr.
 func (n *Names) URI(f Function) sip.URI {
-	return sip.URI{Scheme: "sip", Host: string(f) + "." + n.cluster, Params: ";transport=TCP;lr"}
+	return n.uris[f]
 }
 
 // ServerName is the name under which the HSS knows the S-CSCF of this deployment.
-func (n *Names) ServerName() string { return "sip:scscf." + n.cluster + ";transport=TCP" }
+func (n *Names) ServerName() string { return n.server }
 
 // ServiceRoute is the value that phones put into Route (RFC 3608).
 func (n *Names) ServiceRoute() string {
-	return "<sip:scscf." + n.cluster + ";transport=TCP;lr;orig>"
+	return "<" + n.scscf + ";orig>"
 }
 
 // RecordRoute is the S-CSCF's value for a charging role: charge-orig, charge-term or charge-none.
 func (n *Names) RecordRoute(role string) string {
-	return "<sip:scscf." + n.cluster + ";transport=TCP;lr;billing-role=" + role + ">"
+	return "<" + n.scscf + ";billing-role=" + role + ">"
 }
 
 // RecordRoutesICSCF tells whether sprout_rr_level asks for Record-Routes between the originating and the terminating half.

@@ -37,6 +37,36 @@ func TestLocal(t *testing.T) {
 	}
 }
 
+// Functions have the names that options give them: a prefix, or a URI that sites share, with a transport or a port.
+func TestNamesOfFunctions(t *testing.T) {
+	for _, c := range []struct{ options, uri, function, name string }{
+		{"scscf_prefix=serving", "sip:serving.router.ims.test", "scscf", "sip:serving.router.ims.test;transport=TCP"},
+		{"scscf_prefix=serving", "sip:scscf.router.ims.test", "", ""},
+		{"scscf_uri='sip:scscf.all-sites.test;transport=udp'", "sip:scscf.ALL-sites.test;lr", "scscf", "sip:scscf.all-sites.test;transport=udp"},
+		{"scscf_uri='sip:scscf.all-sites.test;transport=udp'", "sip:scscf.router.ims.test", "scscf", ""},
+		{"scscf_uri=sip:core.test:5054\nicscf_uri=sip:core.test:5052", "sip:core.test:5052", "icscf", "sip:core.test:5054"},
+		{"scscf_uri=sip:core.test:5054\nicscf_uri=sip:core.test:5052", "sip:core.test:5054", "scscf", ""},
+		{"bgcf=0\nbgcf_uri=sip:bgcf.away.test", "sip:bgcf.away.test", "", ""},
+		{"bgcf=0\nbgcf_uri=sip:bgcf.away.test", "sip:bgcf.router.ims.test", "", ""},
+		{"scscf_uri=sip:10.1.0.1:5054", "sip:10.1.0.1:5052", "icscf", "sip:10.1.0.1:5054"},
+	} {
+		n := names(t, c.options)
+		u, err := sip.ParseURI(c.uri)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := n.Local(u); string(got) != c.function {
+			t.Errorf("%s: %s is %q, want %q", c.options, c.uri, got, c.function)
+		}
+		if c.name != "" && n.ServerName() != c.name {
+			t.Errorf("%s: the S-CSCF is called %s", c.options, n.ServerName())
+		}
+	}
+	if n := names(t, "bgcf=0\nbgcf_uri=sip:bgcf.away.test"); n.URI(BGCF).String() != "sip:bgcf.away.test;lr" {
+		t.Errorf("requests for the BGCF go to %s", n.URI(BGCF))
+	}
+}
+
 func TestHomes(t *testing.T) {
 	n := names(t, "additional_home_domains=second.test,third.test")
 	for host, want := range map[string]bool{"ims.test": true, "IMS.Test": true, "second.test": true, "third.test": true, "fourth.test": false, "router.ims.test": false, "": false} {
