@@ -24,6 +24,7 @@ type branch struct {
 	answered bool // any response, 100 among them
 	final    bool
 	aborted  bool
+	shed     bool // a hop has refused it because of overload
 	reason   string
 	timerC   *time.Timer
 	liveness *time.Timer
@@ -254,8 +255,12 @@ func (b *branch) Response(c *transaction.Client, m *sip.Message) {
 	if m.Status > 100 && m.Status < 200 && b.timerC != nil && !b.final {
 		b.timerC.Reset(x.core.cfg.TimerC) // RFC 3261 16.7 step 2
 	}
+	shed := m.Status == 503 && m.Has(sip.RetryAfter) && isShed(m)
 	if m.Status == 503 {
 		b.leaveHost()
+	}
+	if shed {
+		b.busy(c.Flow())
 	}
 	switch {
 	case m.Status == 100:
@@ -263,7 +268,9 @@ func (b *branch) Response(c *transaction.Client, m *sip.Message) {
 		b.rang = true
 		b.stopLiveness()
 	case m.Status == 503 && len(b.hops) > 0 && !b.rang && !b.final:
-		x.core.deps.Resolver.Report(b.hop, false)
+		if !shed { // it lives, and for what it lets in it is the best there is
+			x.core.deps.Resolver.Report(b.hop, false)
+		}
 		b.client = nil
 		x.core.background(func() { b.nextHop(503) })
 	default:

@@ -47,6 +47,8 @@ type Config struct {
 	// Reconnect sends responses whose connection has ended on a new one to the address in the Via. It is for peers that
 	// listen, not for phones behind NATs.
 	Reconnect bool
+	// Overload refuses what is too much; nil: nothing is.
+	Overload Overload
 	// MaxDepth bounds hops between functions of this node, to end loops. Default 50.
 	MaxDepth int
 }
@@ -170,13 +172,19 @@ func (u user) Request(tx *transaction.Server) {
 		_ = tx.Respond(away) // the peer repeats
 		return
 	}
+	admitted := time.Now()
+	if shed, metered := c.shed(tx); shed {
+		return
+	} else if !metered {
+		admitted = time.Time{}
+	}
 	x := &exchange{core: c, tx: tx, flow: tx.Flow(), method: tx.Method()}
 	x.ctx, x.cancel = context.WithCancel(c.ctx)
 	tx.SetOwner(x)
 	if m.Method == sip.INVITE {
 		_ = tx.Respond(m.NewResponse(100, "", "")) // the caller repeats the INVITE if it is lost
 	}
-	x.run(m)
+	x.run(m, admitted)
 }
 
 // polls tells an OPTIONS that asks whether this node lives: for the node itself, with at most its own Route.
@@ -197,9 +205,12 @@ func (c *Core) polls(m *sip.Message) bool {
 }
 
 func (u user) Ack(m *sip.Message, f Flow) {
+	if isShed(m) {
+		return
+	}
 	x := &exchange{core: u.c, flow: f, method: sip.ACK}
 	x.ctx, x.cancel = context.WithTimeout(u.c.ctx, 64*500*time.Millisecond)
-	x.run(m)
+	x.run(m, time.Time{})
 }
 
 func (u user) Cancel(tx *transaction.Server, why *sip.Message) {
@@ -236,9 +247,11 @@ func stampSource(m *sip.Message, f Flow) {
 	m.SetFirst(sip.Via, via.String())
 }
 
-// run starts the function that the node chose, on a goroutine of its own.
-func (x *exchange) run(m *sip.Message) {
+// run starts the function that the node chose, on a goroutine of its own. admitted is when the request was let in, zero if
+// it needed no leave.
+func (x *exchange) run(m *sip.Message, admitted time.Time) {
 	x.core.background(func() {
+		x.core.begun(admitted)
 		fn, err := x.accept(m)
 		if err != nil {
 			x.refuse(m, 500)
