@@ -131,6 +131,9 @@ func Lookup(name string) ID {
 	if id, ok := byName[name]; ok {
 		return id
 	}
+	if !isToken(name) { // lower case could make letters of what is none
+		return Other
+	}
 	return byName[strings.ToLower(name)]
 }
 

@@ -232,8 +232,9 @@ func (m *Message) AppendTo(b []byte) []byte {
 func (m *Message) String() string { return string(m.AppendTo(nil)) }
 
 // CSeq returns the sequence number and method of the CSeq header; 0 and "" when it is not well formed.
-func (m *Message) CSeq() (uint32, string) {
-	value := m.Get(CSeq)
+func (m *Message) CSeq() (uint32, string) { return parseCSeq(m.Get(CSeq)) }
+
+func parseCSeq(value string) (uint32, string) {
 	number, method, found := strings.Cut(value, " ")
 	if !found {
 		number, method, found = strings.Cut(value, "\t")
@@ -313,21 +314,34 @@ func (m *Message) NewResponse(status int, reason, toTag string) *Message {
 	if reason == "" {
 		reason = StatusText(status)
 	}
-	r := &Message{Status: status, Reason: reason, Headers: make([]Header, 0, 12)}
-	for _, h := range m.Headers {
-		switch h.ID {
-		case Via, From, CallID, CSeq:
-			r.Headers = append(r.Headers, h)
-		case To:
-			if status > 100 && toTag != "" && addressTag(h.Value) == "" {
-				h.Value += ";tag=" + toTag
-			}
-			r.Headers = append(r.Headers, h)
-		case RecordRoute:
-			if status > 100 && status < 300 {
-				r.Headers = append(r.Headers, h)
-			}
+	count := 4 // what a function adds
+	for i := range m.Headers {
+		if copied(m.Headers[i].ID, status) {
+			count++
+		}
+	}
+	r := &Message{Status: status, Reason: reason, Headers: make([]Header, 0, count)}
+	for i := range m.Headers {
+		h := &m.Headers[i]
+		if !copied(h.ID, status) {
+			continue
+		}
+		r.Headers = append(r.Headers, *h)
+		if h.ID == To && status > 100 && toTag != "" && addressTag(h.Value) == "" {
+			r.Headers[len(r.Headers)-1].Value += ";tag=" + toTag
 		}
 	}
 	return r
+}
+
+// copied tells the headers that a response of a status takes from its request.
+func copied(id ID, status int) bool {
+	switch id {
+	case Via, From, To, CallID, CSeq:
+		return true
+	case RecordRoute:
+		return status > 100 && status < 300
+	default:
+		return false
+	}
 }

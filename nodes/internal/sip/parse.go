@@ -32,7 +32,8 @@ func Parse(data []byte) (*Message, error) {
 	}
 	text := string(data)
 	text = strings.TrimLeft(text, "\r\n") // RFC 3261 7.5
-	m := &Message{Headers: make([]Header, 0, 24)}
+	// Room for what a hop puts on top as well; a body's lines make it too large at worst.
+	m := &Message{Headers: make([]Header, 0, min(strings.Count(text, "\n")+2, 24))}
 	rest, err := m.startLine(text)
 	if err != nil {
 		return nil, err
@@ -125,12 +126,12 @@ func (m *Message) headers(text string) (length int, rest string, err error) {
 		if colon <= 0 {
 			return 0, "", syntax("header line %.80q", l)
 		}
-		name := strings.TrimRight(l[:colon], " \t")
-		if !isToken(name) {
+		name := trimRight(l[:colon])
+		id := Lookup(name)
+		if id == Other && !isToken(name) {
 			return 0, "", syntax("header name %.40q", name)
 		}
-		value := strings.Trim(l[colon+1:], " \t")
-		id := Lookup(name)
+		value := trim(l[colon+1:])
 		if id == ContentLength {
 			if length, err = contentLength(value, length); err != nil {
 				return 0, "", err
@@ -160,42 +161,39 @@ func contentLength(value string, previous int) (int, error) {
 
 // validate checks what every message must have (RFC 3261 8.1.1): exactly one From, To, Call-ID and CSeq, and a Via.
 func (m *Message) validate() error {
-	var seen [5]int
+	var (
+		seen  [CSeq + 1]int
+		value [CSeq + 1]string // the first of each
+	)
 	for i := range m.Headers {
-		switch m.Headers[i].ID {
-		case From:
-			seen[0]++
-		case To:
-			seen[1]++
-		case CallID:
-			seen[2]++
-		case CSeq:
-			seen[3]++
-		case Via:
-			seen[4]++
+		if h := &m.Headers[i]; h.ID <= CSeq && h.ID != Other {
+			if seen[h.ID] == 0 {
+				value[h.ID] = h.Value
+			}
+			seen[h.ID]++
 		}
 	}
-	for i, name := range [...]string{"From", "To", "Call-ID", "CSeq"} {
-		if seen[i] != 1 {
-			return syntax("%d %s headers, one is required", seen[i], name)
+	for _, id := range [...]ID{From, To, CallID, CSeq} {
+		if seen[id] != 1 {
+			return syntax("%d %s headers, one is required", seen[id], id)
 		}
 	}
-	if seen[4] == 0 {
+	if seen[Via] == 0 {
 		return syntax("no Via header")
 	}
-	if m.CallID() == "" {
+	if value[CallID] == "" {
 		return syntax("empty Call-ID")
 	}
-	_, method := m.CSeq()
+	_, method := parseCSeq(value[CSeq])
 	if method == "" || (m.IsRequest() && method != m.Method) {
-		return syntax("CSeq %.40q in a %s", m.Get(CSeq), m.kind())
+		return syntax("CSeq %.40q in a %s", value[CSeq], m.kind())
 	}
 	for _, id := range [...]ID{From, To} {
-		if _, err := ParseAddress(m.Get(id)); err != nil {
+		if _, err := ParseAddress(value[id]); err != nil {
 			return syntax("%s: %v", id, err)
 		}
 	}
-	if _, err := ParseVia(m.Get(Via)); err != nil {
+	if _, err := ParseVia(value[Via]); err != nil {
 		return err
 	}
 	return nil
@@ -237,15 +235,35 @@ func SplitList(value string) []string {
 }
 
 func isToken(s string) bool {
-	if s == "" {
-		return false
-	}
 	for i := 0; i < len(s); i++ {
-		if !tokenByte(s[i]) {
+		if !tokens[s[i]] {
 			return false
 		}
 	}
-	return true
+	return s != ""
+}
+
+// tokens are the characters of a token (RFC 3261 25.1).
+var tokens = func() (t [256]bool) { //nolint:gochecknoglobals // a table
+	for c := range t {
+		t[c] = tokenByte(byte(c))
+	}
+	return t
+}()
+
+// trim and trimRight drop blanks and tabs.
+func trim(s string) string {
+	for s != "" && (s[0] == ' ' || s[0] == '\t') {
+		s = s[1:]
+	}
+	return trimRight(s)
+}
+
+func trimRight(s string) string {
+	for s != "" && (s[len(s)-1] == ' ' || s[len(s)-1] == '\t') {
+		s = s[:len(s)-1]
+	}
+	return s
 }
 
 func tokenByte(c byte) bool {

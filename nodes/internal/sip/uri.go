@@ -100,13 +100,21 @@ func splitHostPort(text string) (string, int, error) {
 	}
 	if text[0] != '[' {
 		for i := 0; i < len(host); i++ {
-			if c := host[i] | 0x20; !(c >= 'a' && c <= 'z') && !(host[i] >= '0' && host[i] <= '9') && host[i] != '-' && host[i] != '.' && host[i] != '_' {
+			if !hostBytes[host[i]] {
 				return "", 0, ErrSyntax
 			}
 		}
 	}
 	return host, port, nil
 }
+
+// hostBytes are the characters of host names and IPv4 addresses, and the underscore that some use.
+var hostBytes = func() (t [256]bool) { //nolint:gochecknoglobals // a table
+	for _, c := range []byte("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._") {
+		t[c] = true
+	}
+	return t
+}()
 
 // lower is strings.ToLower that does not allocate for text that already is.
 func lower(s string) string {

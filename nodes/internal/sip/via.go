@@ -15,6 +15,9 @@ const MagicCookie = "z9hG4bK"
 
 // ParseVia reads one Via value.
 func ParseVia(value string) (ViaHop, error) {
+	if v, ok := plainVia(value); ok {
+		return v, nil
+	}
 	protocol, rest, ok := strings.Cut(value, " ")
 	if ok && !strings.HasPrefix(protocol, "SIP/2.0/") { // blanks around the slashes are allowed
 		if i := strings.LastIndexByte(value, '/'); i >= 0 {
@@ -37,6 +40,28 @@ func ParseVia(value string) (ViaHop, error) {
 	}
 	v.Host, v.Port = host, port
 	return v, nil
+}
+
+// plainVia reads a value without blanks but the one, which nearly all are; others are left to ParseVia.
+func plainVia(value string) (v ViaHop, ok bool) {
+	protocol, rest, ok := strings.Cut(value, " ")
+	if !ok || !strings.HasPrefix(protocol, "SIP/2.0/") {
+		return v, false
+	}
+	switch v.Transport = protocol[len("SIP/2.0/"):]; v.Transport {
+	case "UDP", "TCP", "TLS", "WS", "WSS":
+	default:
+		return v, false
+	}
+	if i := strings.IndexByte(rest, ';'); i >= 0 {
+		rest, v.Params = rest[:i], rest[i:]
+	}
+	host, port, err := splitHostPort(rest)
+	if err != nil {
+		return v, false
+	}
+	v.Host, v.Port = host, port
+	return v, true
 }
 
 func dropBlank(r rune) rune {

@@ -15,8 +15,7 @@ type Client struct {
 	flow     Flow
 	method   string
 	receiver Receiver
-	request  *sip.Message // with our Via; kept while CANCEL or ACK may have to be built
-	sent     []byte       // for retransmissions
+	request  *sip.Message // with our Via; kept for retransmissions and while CANCEL or ACK may have to be built
 	cancel   *sip.Message // a CANCEL that waits for the first provisional response
 	canceled bool
 }
@@ -25,14 +24,17 @@ type Client struct {
 // and must not be changed afterwards. An error means that nothing was sent; otherwise the receiver hears of the end.
 // mark, when not empty, ends the branch; see newBranch.
 func (l *Layer) Send(m *sip.Message, f Flow, sentBy, mark string, r Receiver) (*Client, error) {
-	branch := newBranch(mark)
-	m.Push(sip.Via, "SIP/2.0/"+viaTransport(f)+" "+sentBy+";branch="+branch)
+	via, branch := newVia(f, sentBy, mark)
+	m.Push(sip.Via, via)
 	c := &Client{layer: l, key: clientKey(branch, m.Method), flow: f, method: m.Method, receiver: r, request: m}
-	b := m.AppendTo(make([]byte, 0, 1536))
+	var failed func(error)
+	if f.Reliable() {
+		failed = c.undeliverable
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	l.table.addClient(c.key, c)
-	if err := f.Send(b, c.undeliverable); err != nil {
+	if err := send(m, f, failed); err != nil {
 		c.state = terminated
 		l.table.removeClient(c.key)
 		m.Pop(sip.Via)
@@ -42,7 +44,7 @@ func (l *Layer) Send(m *sip.Message, f Flow, sentBy, mark string, r Receiver) (*
 	l.table.live.Add(1)
 	now := time.Now()
 	if !f.Reliable() {
-		c.sent, c.interval, c.resendAt = b, l.cfg.T1, now.Add(l.cfg.T1) // timer A or E
+		c.interval, c.resendAt = l.cfg.T1, now.Add(l.cfg.T1) // timer A or E
 	}
 	c.end(now.Add(64 * l.cfg.T1)) // timer B or F
 	return c, nil
@@ -61,7 +63,7 @@ func (c *Client) finish() {
 	if c.state < completed {
 		c.layer.table.live.Add(-1)
 	}
-	c.state, c.request, c.sent, c.cancel = terminated, nil, nil, nil
+	c.state, c.request, c.cancel = terminated, nil, nil
 	c.layer.wheel.stop(&c.timer)
 	c.layer.table.removeClient(c.key)
 	c.layer.flows.remove(c)
@@ -110,7 +112,6 @@ func (c *Client) provisional() {
 	if !c.canceled {
 		c.endAt = time.Time{} // the proxy's timer C watches from here
 	}
-	c.sent = nil
 	c.arm(&c.layer.wheel, c)
 	if first && c.cancel != nil {
 		c.sendCancel()
@@ -124,7 +125,7 @@ func (c *Client) final(m *sip.Message) {
 	c.cancel = nil
 	switch {
 	case c.method == sip.INVITE && m.Status < 300:
-		c.state, c.request, c.sent = accepted, nil, nil
+		c.state, c.request = accepted, nil
 		c.layer.flows.remove(c)
 		c.end(now.Add(64 * t1)) // timer M
 	case c.method == sip.INVITE:
@@ -134,13 +135,12 @@ func (c *Client) final(m *sip.Message) {
 			c.finish() // timer D is 0
 			return
 		}
-		c.sent = nil
 		c.end(now.Add(64 * t1)) // timer D
-	case c.flow.Reliable():
+	case c.flow.Reliable() || c.layer.strange == nil:
 		c.state = completed
-		c.finish() // timer K is 0
+		c.finish() // timer K is 0; on UDP repeated responses are dropped as well when they meet nobody
 	default:
-		c.state, c.request, c.sent = completed, nil, nil
+		c.state, c.request = completed, nil
 		c.end(now.Add(c.layer.cfg.T4)) // timer K
 	}
 }
@@ -149,7 +149,7 @@ func (c *Client) final(m *sip.Message) {
 func (c *Client) acknowledge(m *sip.Message) {
 	ack := c.sibling(sip.ACK)
 	ack.Set(sip.To, m.Get(sip.To))
-	_ = c.flow.Send(ack.AppendTo(make([]byte, 0, 512)), nil) // lost: the peer repeats the response and we the ACK
+	_ = send(ack, c.flow, nil) // lost: the peer repeats the response and we the ACK
 }
 
 // sibling builds an ACK or CANCEL to the request: same Via, Request-URI, Route, From, To, Call-ID and CSeq number.
@@ -200,17 +200,16 @@ func (c *Client) sendCancel() {
 	via, _ := sip.ParseVia(m.Get(sip.Via))
 	tx := &Client{layer: c.layer, key: clientKey(via.Branch(), sip.CANCEL), flow: c.flow, method: sip.CANCEL, receiver: nobody{}, request: m}
 	c.end(time.Now().Add(64 * c.layer.cfg.T1))
-	b := m.AppendTo(make([]byte, 0, 512))
 	tx.mu.Lock()
 	defer tx.mu.Unlock()
 	c.layer.table.addClient(tx.key, tx)
 	c.layer.table.live.Add(1)
-	if err := c.flow.Send(b, nil); err != nil {
+	if err := send(m, c.flow, nil); err != nil {
 		tx.finish()
 		return
 	}
 	if !c.flow.Reliable() {
-		tx.sent, tx.interval, tx.resendAt = b, c.layer.cfg.T1, time.Now().Add(c.layer.cfg.T1)
+		tx.interval, tx.resendAt = c.layer.cfg.T1, time.Now().Add(c.layer.cfg.T1)
 	}
 	tx.end(time.Now().Add(64 * c.layer.cfg.T1))
 }
@@ -259,7 +258,7 @@ func (c *Client) fire(now time.Time) {
 }
 
 func (c *Client) resend(now time.Time) {
-	_ = c.flow.Send(c.sent, nil) // the next one tries again; timer B or F ends it
+	_ = send(c.request, c.flow, nil) // the next one tries again; timer B or F ends it
 	c.interval *= 2
 	if c.method != sip.INVITE {
 		c.interval = min(c.interval, c.layer.cfg.T2)
@@ -272,5 +271,6 @@ func (c *Client) undeliverable(error) { c.Lost() }
 
 // StampVia puts a Via with a fresh branch on a message that starts no transaction: the ACK of a 2xx (RFC 3261 16.6 step 8).
 func (l *Layer) StampVia(m *sip.Message, f Flow, sentBy string) {
-	m.Push(sip.Via, "SIP/2.0/"+viaTransport(f)+" "+sentBy+";branch="+newBranch(""))
+	via, _ := newVia(f, sentBy, "")
+	m.Push(sip.Via, via)
 }

@@ -3,6 +3,8 @@ package transaction
 import (
 	"strings"
 	"sync"
+
+	"github.com/clearwater-ims/clearwater/nodes/internal/resolve"
 )
 
 // flows knows the client transactions that wait on each connection, so that its end reaches them at once.
@@ -52,4 +54,15 @@ func (fs *flows) closed(f Flow) {
 }
 
 // viaTransport is the transport as Via writes it.
-func viaTransport(f Flow) string { return strings.ToUpper(f.Transport().String()) }
+func viaTransport(f Flow) string {
+	switch f.Transport() {
+	case resolve.UDP:
+		return "UDP"
+	case resolve.TCP:
+		return "TCP"
+	case resolve.TLS:
+		return "TLS"
+	default:
+		return strings.ToUpper(f.Transport().String())
+	}
+}

@@ -1,6 +1,7 @@
 package transaction
 
 import (
+	"bytes"
 	"time"
 
 	"github.com/clearwater-ims/clearwater/nodes/internal/sip"
@@ -13,7 +14,8 @@ type Server struct {
 	key     key
 	flow    Flow
 	method  string
-	last    []byte       // last response, for retransmissions
+	last    []byte       // final response, for retransmissions
+	ringing *sip.Message // provisional response, for the same
 	Request *sip.Message // nil once a final response has been sent
 	owner   any
 	cancel  *sip.Message // a CANCEL that came before the owner
@@ -60,40 +62,43 @@ func (tx *Server) Flow() Flow { return tx.flow }
 // Method of the request; it outlives Request.
 func (tx *Server) Method() string { return tx.method }
 
-// Respond sends a response. After a final one only 2xx to INVITE are still sent (RFC 6026 7.1); others are dropped.
+// Respond sends a response, which must not be changed afterwards. After a final one only 2xx to INVITE are still sent
+// (RFC 6026 7.1); others are dropped.
 func (tx *Server) Respond(m *sip.Message) error {
-	b := m.AppendTo(make([]byte, 0, 1024))
+	buf, _ := buffers.Get().(*[]byte)
+	defer release(buf)
+	*buf = m.AppendTo((*buf)[:0])
 	tx.mu.Lock()
-	send := tx.advance(m.Status, b)
+	send := tx.advance(m, *buf)
 	tx.mu.Unlock()
 	if !send {
 		return nil
 	}
-	return tx.flow.Send(b, nil)
+	return tx.flow.Send(*buf, nil)
 }
 
-// advance moves the state machine for a response to be sent. The lock is held.
-func (tx *Server) advance(status int, b []byte) (send bool) {
+// advance moves the state machine for a response to be sent, b in print. The lock is held.
+func (tx *Server) advance(m *sip.Message, b []byte) (send bool) {
 	switch tx.state {
 	case trying, proceeding:
 	case accepted:
-		return status >= 200 && status < 300
+		return m.Status >= 200 && m.Status < 300
 	default:
 		return false
 	}
-	if status < 200 {
-		tx.state, tx.last = proceeding, b
+	if m.Status < 200 {
+		tx.state, tx.ringing = proceeding, m
 		return true
 	}
 	tx.layer.table.live.Add(-1)
-	tx.Request, tx.owner, tx.resendAt = nil, nil, time.Time{}
+	tx.Request, tx.owner, tx.ringing, tx.resendAt = nil, nil, nil, time.Time{}
 	now, t1 := time.Now(), tx.layer.cfg.T1
 	switch {
-	case tx.method == sip.INVITE && status < 300:
-		tx.state, tx.last = accepted, nil
-		tx.end(now.Add(64 * t1)) // timer L
+	case tx.method == sip.INVITE && m.Status < 300:
+		tx.state = accepted
+		tx.pass(nil, now) // timer L
 	case tx.method == sip.INVITE:
-		tx.state, tx.last = completed, b
+		tx.state, tx.last = completed, bytes.Clone(b)
 		if !tx.flow.Reliable() {
 			tx.interval, tx.resendAt = t1, now.Add(t1) // timer G
 		}
@@ -101,10 +106,16 @@ func (tx *Server) advance(status int, b []byte) (send bool) {
 	case tx.flow.Reliable():
 		tx.finish()
 	default:
-		tx.state, tx.last = completed, b
-		tx.end(now.Add(64 * t1)) // timer J
+		tx.state = terminated
+		tx.pass(b, now) // timer J
 	}
 	return true
+}
+
+// pass leaves the table to a record that answers retransmissions with b. The lock is held.
+func (tx *Server) pass(b []byte, now time.Time) {
+	tx.layer.wheel.stop(&tx.timer)
+	tx.layer.table.pass(tx.key, b, now)
 }
 
 // promise sees to it that a request other than INVITE gets a 100 when the peer's Timer E has come to T2, and not before
@@ -130,7 +141,7 @@ func (tx *Server) end(at time.Time) {
 
 // finish forgets the transaction. The lock is held.
 func (tx *Server) finish() {
-	tx.state, tx.last, tx.Request, tx.owner, tx.cancel = terminated, nil, nil, nil, nil
+	tx.state, tx.last, tx.ringing, tx.Request, tx.owner, tx.cancel = terminated, nil, nil, nil, nil, nil
 	tx.layer.wheel.stop(&tx.timer)
 	tx.layer.table.removeServer(tx.key)
 }
@@ -148,10 +159,13 @@ func (tx *Server) Abandon() {
 // retransmitted answers a repeated request with the last response.
 func (tx *Server) retransmitted(f Flow) {
 	tx.mu.Lock()
-	last := tx.last
+	last, ringing := tx.last, tx.ringing
 	tx.mu.Unlock()
-	if last != nil {
-		_ = f.Send(last, nil) // the next retransmission tries again
+	switch { // the next retransmission tries again
+	case last != nil:
+		_ = f.Send(last, nil)
+	case ringing != nil:
+		_ = send(ringing, f, nil)
 	}
 }
 
@@ -190,8 +204,8 @@ func (tx *Server) fire(now time.Time) {
 	case tx.state == trying || tx.state == proceeding:
 		tx.resendAt = time.Time{}
 		if tx.state == trying {
-			tx.state, tx.last = proceeding, tx.Request.NewResponse(100, "", "").AppendTo(make([]byte, 0, 512))
-			_ = tx.flow.Send(tx.last, nil) // a retransmission gets it again
+			tx.state, tx.ringing = proceeding, tx.Request.NewResponse(100, "", "")
+			_ = send(tx.ringing, tx.flow, nil) // a retransmission gets it again
 		}
 	default:
 		_ = tx.flow.Send(tx.last, nil)

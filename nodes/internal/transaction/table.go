@@ -2,13 +2,15 @@ package transaction
 
 import (
 	"crypto/rand"
+	"encoding/binary"
 	"encoding/hex"
 	"hash/maphash"
+	"math/bits"
 	randv2 "math/rand/v2"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/clearwater-ims/clearwater/nodes/internal/sip"
 )
@@ -22,6 +24,7 @@ const shards = 64
 
 type table struct {
 	live    atomic.Int64
+	past    past
 	servers [shards]shard[Server]
 	clients [shards]shard[Client]
 }
@@ -31,7 +34,8 @@ type shard[T any] struct {
 	m  map[key]*T
 }
 
-func (t *table) init() {
+func (t *table) init(life time.Duration) {
+	t.past.init(life)
 	for i := range shards {
 		t.servers[i].m = map[key]*Server{}
 		t.clients[i].m = map[key]*Client{}
@@ -39,7 +43,7 @@ func (t *table) init() {
 }
 
 func (t *table) len() int {
-	n := 0
+	n := t.past.len()
 	for i := range shards {
 		n += t.servers[i].len() + t.clients[i].len()
 	}
@@ -58,15 +62,10 @@ func (s *shard[T]) get(k key) *T {
 	return s.m[k]
 }
 
-// add stores v unless the key is taken; it then returns what holds it.
-func (s *shard[T]) add(k key, v *T) *T {
+func (s *shard[T]) add(k key, v *T) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if known := s.m[k]; known != nil {
-		return known
-	}
 	s.m[k] = v
-	return nil
 }
 
 func (s *shard[T]) remove(k key) {
@@ -75,56 +74,96 @@ func (s *shard[T]) remove(k key) {
 	delete(s.m, k)
 }
 
-func (t *table) server(k key) *Server                { return t.servers[k[0]%shards].get(k) }
-func (t *table) addServer(k key, tx *Server) *Server { return t.servers[k[0]%shards].add(k, tx) }
-func (t *table) removeServer(k key)                  { t.servers[k[0]%shards].remove(k) }
-func (t *table) client(k key) *Client                { return t.clients[k[0]%shards].get(k) }
-func (t *table) addClient(k key, c *Client) *Client  { return t.clients[k[0]%shards].add(k, c) }
-func (t *table) removeClient(k key)                  { t.clients[k[0]%shards].remove(k) }
+func (t *table) server(k key) *Server       { return t.servers[k[0]%shards].get(k) }
+func (t *table) removeServer(k key)         { t.servers[k[0]%shards].remove(k) }
+func (t *table) client(k key) *Client       { return t.clients[k[0]%shards].get(k) }
+func (t *table) addClient(k key, c *Client) { t.clients[k[0]%shards].add(k, c) }
+func (t *table) removeClient(k key)         { t.clients[k[0]%shards].remove(k) }
 
-func hashKey(parts ...string) key {
-	var k key
-	for i := range k {
-		var h maphash.Hash
-		h.SetSeed(seeds[i])
-		for _, p := range parts {
-			_, _ = h.WriteString(p)
-			_ = h.WriteByte(0)
-		}
-		k[i] = h.Sum64()
+// addServer stores tx unless the transaction is known; live is then what holds it, nil if it is past.
+func (t *table) addServer(k key, tx *Server) (live *Server, known bool) {
+	s := &t.servers[k[0]%shards]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if live = s.m[k]; live != nil {
+		return live, true
 	}
-	return k
+	if t.past.has(k) {
+		return nil, true
+	}
+	s.m[k] = tx
+	return nil, false
+}
+
+// pass moves a server transaction from the living to the past.
+func (t *table) pass(k key, answer []byte, now time.Time) {
+	t.past.add(k, answer, now)
+	t.removeServer(k)
+}
+
+// mix puts another part into a key.
+func (k *key) mix(part string) {
+	for i := range k {
+		k[i] = bits.RotateLeft64(k[i], 23)*0x9e3779b97f4a7c15 ^ maphash.String(seeds[i], part)
+	}
+}
+
+func (k *key) mixNumber(n uint64) {
+	for i := range k {
+		k[i] = bits.RotateLeft64(k[i], 23)*0x9e3779b97f4a7c15 ^ (n+1)*0xbf58476d1ce4e5b9
+	}
 }
 
 // serverKey matches a request to its transaction (RFC 3261 17.2.3).
 func serverKey(m *sip.Message, via sip.ViaHop, method string) key {
-	branch := via.Branch()
-	if strings.HasPrefix(branch, sip.MagicCookie) {
-		return hashKey(branch, via.Host, strconv.Itoa(via.Port), method)
+	var k key
+	if branch := via.Branch(); strings.HasPrefix(branch, sip.MagicCookie) {
+		k.mix(branch)
+		k.mix(via.Host)
+		k.mixNumber(uint64(via.Port)) //nolint:gosec // not negative
+		k.mix(method)
+		return k
 	}
 	number, _ := m.CSeq()
-	return hashKey(m.URI, m.FromTag(), m.CallID(), strconv.FormatUint(uint64(number), 10), m.Get(sip.Via), method)
+	k.mixNumber(uint64(number))
+	for _, part := range [...]string{m.URI, m.FromTag(), m.CallID(), m.Get(sip.Via), method} {
+		k.mix(part)
+	}
+	return k
 }
 
-func clientKey(branch, method string) key { return hashKey(branch, method) }
+func clientKey(branch, method string) key {
+	var k key
+	k.mix(branch)
+	k.mix(method)
+	return k
+}
 
-// newBranch makes a branch that is unique over nodes and restarts (RFC 3261 8.1.1.7), followed by the mark of the
+// newBranch appends a branch that is unique over nodes and restarts (RFC 3261 8.1.1.7), followed by the mark of the
 // request that loop detection compares (RFC 5393 4.2.1); mark may be empty.
-func newBranch(mark string) string {
-	var b [len(sip.MagicCookie) + 24]byte
-	n := copy(b[:], sip.MagicCookie)
+func newBranch(b []byte, mark string) []byte {
+	b = append(b, sip.MagicCookie...)
 	var raw [12]byte
-	for i, v := 0, randv2.Uint64(); i < 8; i++ {
-		raw[i] = byte(v >> (8 * i))
+	binary.NativeEndian.PutUint64(raw[:], randv2.Uint64())
+	binary.NativeEndian.PutUint32(raw[8:], randv2.Uint32())
+	b = hex.AppendEncode(b, raw[:])
+	if mark != "" {
+		b = append(append(b, '.'), mark...)
 	}
-	for i, v := 8, randv2.Uint32(); i < 12; i++ {
-		raw[i] = byte(v >> (8 * (i - 8)))
-	}
-	hex.Encode(b[n:], raw[:])
-	if mark == "" {
-		return string(b[:])
-	}
-	return string(b[:]) + "." + mark
+	return b
+}
+
+// newVia makes our Via value with a fresh branch; the branch is its end.
+func newVia(f Flow, sentBy, mark string) (value, branch string) {
+	b := make([]byte, 0, 128)
+	b = append(b, "SIP/2.0/"...)
+	b = append(b, viaTransport(f)...)
+	b = append(b, ' ')
+	b = append(b, sentBy...)
+	b = append(b, ";branch="...)
+	at := len(b)
+	value = string(newBranch(b, mark))
+	return value, value[at:]
 }
 
 // NewTag makes a tag for From or To that cannot be guessed (RFC 3261 19.3).

@@ -70,8 +70,8 @@ type Layer struct {
 func New(cfg Config, user User) *Layer {
 	cfg.defaults()
 	l := &Layer{cfg: cfg, user: user}
-	l.wheel.init()
-	l.table.init()
+	l.wheel.init(l.table.past.sweep)
+	l.table.init(64 * cfg.T1)
 	l.flows.init()
 	return l
 }
@@ -114,8 +114,14 @@ func (l *Layer) Receive(m *sip.Message, f Flow) {
 func (l *Layer) request(m *sip.Message, via sip.ViaHop, f Flow) {
 	key := serverKey(m, via, m.Method)
 	tx := &Server{layer: l, key: key, flow: f, Request: m, method: m.Method}
-	if known := l.table.addServer(key, tx); known != nil {
-		known.retransmitted(f)
+	if live, known := l.table.addServer(key, tx); known {
+		if live != nil {
+			live.retransmitted(f)
+			return
+		}
+		if answer, _ := l.table.past.find(key, nil); len(answer) > 0 {
+			_ = f.Send(answer, nil) // the next retransmission tries again
+		}
 		return
 	}
 	l.table.live.Add(1)
@@ -124,13 +130,14 @@ func (l *Layer) request(m *sip.Message, via sip.ViaHop, f Flow) {
 }
 
 func (l *Layer) cancel(m *sip.Message, via sip.ViaHop, f Flow) {
-	tx := l.table.server(serverKey(m, via, sip.INVITE))
+	key := serverKey(m, via, sip.INVITE)
+	tx := l.table.server(key)
 	status := 200
-	if tx == nil {
+	if tx == nil && !l.table.past.has(key) {
 		status = 481
 	}
 	answer := m.NewResponse(status, "", NewTag())
-	if err := f.Send(answer.AppendTo(nil), nil); err != nil {
+	if err := send(answer, f, nil); err != nil {
 		l.cfg.Log.Debug("answering CANCEL", "call_id", m.CallID(), "error", err)
 	}
 	if tx != nil && tx.takeCancel(m) {
@@ -187,4 +194,22 @@ func (e *entry) arm(w *wheel, owner firer) {
 		return
 	}
 	w.schedule(&e.timer, owner, next)
+}
+
+// buffers are those that messages are printed into: sending takes a copy.
+var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 4096); return &b }} //nolint:gochecknoglobals // a pool
+
+// send prints a message and sends it; for failed see Flow.Send.
+func send(m *sip.Message, f Flow, failed func(error)) error {
+	b, _ := buffers.Get().(*[]byte)
+	*b = m.AppendTo((*b)[:0])
+	err := f.Send(*b, failed)
+	release(b)
+	return err
+}
+
+func release(b *[]byte) {
+	if cap(*b) <= 64<<10 {
+		buffers.Put(b)
+	}
 }

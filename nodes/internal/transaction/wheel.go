@@ -27,9 +27,11 @@ type wheel struct {
 	start time.Time
 	now   int64 // tick up to which everything has fired
 	slots [wheelSlots]timer
+	each  func(now time.Time) // called with every tick
 }
 
-func (w *wheel) init() {
+func (w *wheel) init(each func(now time.Time)) {
+	w.each = each
 	w.start = time.Now()
 	for i := range w.slots {
 		w.slots[i].next, w.slots[i].prev = &w.slots[i], &w.slots[i]
@@ -68,7 +70,9 @@ func (w *wheel) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
-			w.advance(time.Now())
+			now := time.Now()
+			w.advance(now)
+			w.each(now)
 		}
 	}
 }
