@@ -381,6 +381,27 @@ func TestBlacklist(t *testing.T) {
 	expect("white for all", one)
 }
 
+// The name of an S-CSCF that all sites share (dns_json leads it to this site's) has this site's servers; with a port it
+// means addresses only.
+func TestOverriddenNameHasTheServicesOfTheOther(t *testing.T) {
+	z := startZone(t,
+		`_sip._tcp.scscf.site1.test. 60 IN SRV 1 1 5054 one.site1.test.`, `_sip._tcp.scscf.site1.test. 60 IN SRV 2 1 5055 two.site1.test.`,
+		`one.site1.test. 60 IN A 10.0.0.1`, `two.site1.test. 60 IN A 10.0.0.2`, `scscf.site1.test. 60 IN A 10.0.0.3`,
+		`_sip._tcp.scscf.test. 60 IN SRV 1 1 5054 other.test.`, `other.test. 60 IN A 10.9.9.9`)
+	r, _ := newResolver(t, Config{Servers: []string{z.addr}})
+	r.SetOverrides(must(ParseOverrides(`{"hostnames":[{"name":"scscf.test","records":[{"rrtype":"CNAME","target":"scscf.site1.test"}]}]}`)))
+	for target, want := range map[Target]string{
+		{Host: "scscf.test", Transport: TCP}:                            "tcp:10.0.0.1:5054 tcp:10.0.0.2:5055",
+		{Host: "SCSCF.test", Transport: TCP, Port: 5054}:                "tcp:10.0.0.3:5054",
+		{Host: "scscf.site1.test", Transport: TCP, Port: 5060}:          "tcp:10.0.0.3:5060",
+		{Host: "other.test", Transport: TCP, Port: 5060, Scheme: "sip"}: "tcp:10.9.9.9:5060",
+	} {
+		if got := strings.Join(sip(t, r, target), " "); got != want {
+			t.Errorf("%+v leads to %s, want %s", target, got, want)
+		}
+	}
+}
+
 // A proxy is stateless by the name that SIP gives it, not by its addresses; being black has nothing to do with that.
 func TestStatelessProxies(t *testing.T) {
 	z := startZone(t, `a.test. 600 IN A 10.0.0.1`, `a.test. 600 IN A 10.0.0.2`, `b.test. 600 IN A 10.0.0.1`)

@@ -88,6 +88,7 @@ func (r *Resolver) find(ctx context.Context, t Target) ([]ranked, error) {
 		hop := Hop{Addr: netip.AddrPortFrom(addr, portOr(t.Port, t.transport(sips))), Transport: t.transport(sips)}
 		return []ranked{{Hop: hop}}, nil
 	}
+	t.Host = r.override(strings.ToLower(dns.Fqdn(t.Host))) // its services too are those of the other name
 	if t.Port != 0 { // RFC 3263 4.2: an explicit port means addresses only
 		return r.hosts(ctx, t.Host, t.Port, t.transport(sips))
 	}

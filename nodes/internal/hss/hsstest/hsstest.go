@@ -29,6 +29,7 @@ type HSS struct {
 	registered  map[*set]string // state as Assign left it
 	calls       map[string]int
 	assignments []*hss.AssignRequest
+	locations   []*hss.LocateRequest
 	vectors     []*hss.Aka
 	resyncs     [][]byte
 	fail        hss.Result
@@ -204,6 +205,13 @@ func (h *HSS) Assignments() []*hss.AssignRequest {
 	return slices.Clone(h.assignments)
 }
 
+// Locations returns the requests of Locate so far, in order.
+func (h *HSS) Locations() []*hss.LocateRequest {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.locations)
+}
+
 func (h *HSS) begin(question string) (hss.Result, string, error) {
 	h.calls[question]++
 	if h.err != nil {
@@ -278,6 +286,7 @@ func (h *HSS) vector(scheme string) *hss.Aka {
 func (h *HSS) Locate(_ context.Context, req *hss.LocateRequest) (*hss.LocateResponse, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.locations = append(h.locations, req)
 	if result, detail, err := h.begin("locate"); err != nil || result != hss.Result_RESULT_OK {
 		return &hss.LocateResponse{Result: result, Detail: detail}, err
 	}

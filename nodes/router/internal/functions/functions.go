@@ -5,6 +5,7 @@ package functions
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -41,6 +42,7 @@ type Deps struct {
 
 // Router is the set of functions of one node.
 type Router struct {
+	log       *slog.Logger
 	Core      *proxy.Core
 	Work      *background.Work // what goes on after an answer
 	Registrar *registrar.Registrar
@@ -57,7 +59,7 @@ type Router struct {
 
 // New composes the functions.
 func New(o *config.Options, deps Deps) *Router {
-	r := &Router{Profiles: &subscriber.Cache{Size: 100_000}, Work: background.New()}
+	r := &Router{log: deps.Log, Profiles: &subscriber.Cache{Size: 100_000}, Work: background.New()}
 	names := r.names
 	r.numbers = newNumbers(deps, names)
 	r.SetOptions(o)
@@ -103,8 +105,12 @@ func (r *Router) SetOptions(o *config.Options) {
 	r.services.setOptions(o)
 	r.follows.Store(o)
 	r.numbers.setOptions(o)
+	names := network.New(o)
+	if old := r.settings.Load(); old == nil || !slices.Equal(old.Names.Hosts(), names.Hosts()) {
+		r.log.Info("Local host aliases:", "hosts", names.Hosts()) // operators look for these words
+	}
 	r.settings.Store(&registrar.Settings{
-		Names: network.New(o), MaxExpires: o.RegMaxExpires, NonceCount: o.NonceCount, NonceKey: []byte(o.NonceKey),
+		Names: names, MaxExpires: o.RegMaxExpires, NonceCount: o.NonceCount, NonceKey: []byte(o.NonceKey),
 	})
 }
 

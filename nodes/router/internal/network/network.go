@@ -3,6 +3,7 @@
 package network
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/clearwater-ims/clearwater/nodes/config"
@@ -26,6 +27,7 @@ type Names struct {
 	ports   map[int]Function
 	homes   map[string]bool
 	uris    map[Function]sip.URI // where any node of the cluster serves each, with lr
+	outer   string               // Route of an I-CSCF that is not ours; "" without one
 	scscf   string               // uris of the S-CSCF as text
 	server  string
 	home    string
@@ -52,6 +54,9 @@ func New(o *config.Options) *Names {
 	}
 	for _, host := range append([]string{o.HomeDomain}, o.AdditionalHomeDomains...) {
 		n.homes[strings.ToLower(host)] = true
+	}
+	if u, err := sip.ParseURI(o.ExternalICSCF); err == nil {
+		n.outer = "<" + u.WithoutParam("lr").WithParam("lr", "").String() + ">"
 	}
 	n.scscf, n.server = n.uris[SCSCF].String(), o.SCSCFName()
 	switch o.RecordRouteLevel {
@@ -148,6 +153,25 @@ func (n *Names) ServiceRoute() string {
 // RecordRoute is the S-CSCF's value for a charging role: charge-orig, charge-term or charge-none.
 func (n *Names) RecordRoute(role string) string {
 	return "<" + n.scscf + ";billing-role=" + role + ">"
+}
+
+// ExternalICSCF is the Route to the I-CSCF of somebody else that takes the place of ours (external_icscf_uri), "" if none does.
+func (n *Names) ExternalICSCF() string { return n.outer }
+
+// Hosts are the names and addresses that mean this node or its clusters, sorted.
+func (n *Names) Hosts() []string {
+	return slices.Sorted(func(yield func(string) bool) {
+		for host := range n.hosts {
+			if !yield(host) {
+				return
+			}
+		}
+		for host := range n.named {
+			if !yield(host) {
+				return
+			}
+		}
+	})
 }
 
 // RecordRoutesICSCF tells whether sprout_rr_level asks for Record-Routes between the originating and the terminating half.

@@ -116,5 +116,9 @@ func (h *handler) routeOut(ctx context.Context, r *proxy.Request, m *sip.Message
 	default:
 		return proxy.AnswerReason(r, 416, "scscf", "no route for scheme "+u.Scheme)
 	}
+	if outer := h.names.ExternalICSCF(); next == network.ICSCF && outer != "" {
+		m.Push(sip.Route, outer)
+		return proxy.Forward(proxy.Target{Msg: m})
+	}
 	return proxy.Forward(proxy.Target{Msg: m, Hop: h.names.URI(next)})
 }
