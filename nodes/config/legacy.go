@@ -52,7 +52,6 @@ func legacyOptions() []spec {
 		list("sprout_registration_store", "", whyStore), list("ralf_session_store", "", whyStore), list("homestead_impu_store", "", whyStore),
 		list("sprout_impi_store", "", whyStore), text("memento_auth_store", "hostport", whyStore), text("impi_store_mode", "impistore", whyStore),
 		text("smtp_smarthost", "host", whyMail), text("smtp_username", "", whyMail), text("smtp_password", "", whyMail), text("email_recovery_sender", "", whyMail),
-		text("turn_workaround", "", "not supported yet: the edge is no TURN server"),
 
 		text("hss_realm", "host", whyHSS), text("hss_hostname", "host", whyHSS), number("hss_port", "3868", 0, 65535, whyHSS), text("force_hss_peer", "host", whyHSS),
 		text("hss_mar_scheme_unknown", "", whyHSS), text("hss_mar_scheme_digest", "", whyHSS), text("hss_mar_scheme_akav1", "", whyHSS), text("hss_mar_scheme_akav2", "", whyHSS),

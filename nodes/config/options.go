@@ -96,6 +96,18 @@ type Options struct {
 	EmergencyRegistration bool     `option:"allow_emergency_registration" scope:"shared" default:"N"`
 	EmergencyUnregistered bool     `option:"allow_unregistered_emergency_calls" scope:"shared" default:"N"`
 
+	// STUN and TURN on the edge.
+	TURNPort       int      `option:"turn_port" scope:"shared" default:"3478" min:"0" max:"65535"`
+	TURNTLSPort    int      `option:"turn_tls_port" scope:"shared" default:"5349" min:"0" max:"65535"`
+	TURNWorkaround string   `option:"turn_workaround" scope:"shared"`
+	TURNSecret     string   `option:"turn_rest_secret" scope:"shared"`
+	TURNDenied     []string `option:"turn_denied_peers" scope:"any" default:"0.0.0.0/8,10.0.0.0/8,100.64.0.0/10,127.0.0.0/8,169.254.0.0/16,172.16.0.0/12,192.0.0.0/24,192.168.0.0/16,198.18.0.0/15,224.0.0.0/3,::/127,64:ff9b::/96,fc00::/7,fe80::/10,ff00::/8" check:"prefixes"`
+	TURNAllowed    []string `option:"turn_allowed_peers" scope:"any" check:"prefixes"`
+	TURNPerUser    int      `option:"turn_user_allocations" scope:"shared" default:"20" min:"1" max:"100000"`
+	TURNTotal      int      `option:"turn_total_allocations" scope:"shared" default:"10000" min:"1" max:"32768"`
+	TURNBandwidth  int      `option:"turn_allocation_kbps" scope:"shared" default:"10000" min:"0" max:"10000000"`
+	TURNMinPort    int      `option:"turn_relay_port_min" scope:"shared" default:"32768" min:"1024" max:"65535"`
+	TURNMaxPort    int      `option:"turn_relay_port_max" scope:"shared" default:"65535" min:"1024" max:"65535"`
 	// Secrets that the provider generates; every node that needs them reads them from shared configuration.
 	NonceKey string `option:"nonce_key" scope:"shared"`
 	FlowKey  string `option:"flow_token_key" scope:"shared"`

@@ -23,6 +23,8 @@ const (
 	PortEdgeTLS          = 5061 // untrusted, SIP over TLS; edge_tls_port
 	PortEdgeWS           = 5062 // untrusted, SIP over WebSocket; edge_ws_port
 	PortEdgeWSS          = 5063 // untrusted, SIP over secure WebSocket; edge_wss_port
+	PortEdgeTURN         = 3478 // STUN and TURN, UDP and TCP; turn_port
+	PortEdgeTURNS        = 5349 // TURN over TLS; turn_tls_port
 	PortICSCF            = 5052
 	PortBGCF             = 5053
 	PortSCSCF            = 5054

@@ -66,7 +66,7 @@ func startSite(t *testing.T, edgeAddr, coreAddr, shared, local string) *site {
 	s := &site{host: sip.HostPort(edgeAddr, 0), roots: x509.NewCertPool()}
 	s.roots.AppendCertsFromPEM(ca.CertificatePEM())
 	s.core = startMiniature(t, at, netip.AddrPortFrom(netip.MustParseAddr(edgeAddr), config.PortEdgeTrusted))
-	s.edge, err = compose(o, parts{options: func() *config.Options { return o }, resolver: resolver, identity: identity, log: slog.New(slog.DiscardHandler)})
+	s.edge, err = compose(context.Background(), o, parts{options: func() *config.Options { return o }, resolver: resolver, identity: identity, log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

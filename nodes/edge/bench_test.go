@@ -45,7 +45,7 @@ func BenchmarkRegister(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	e, err := compose(o, parts{options: func() *config.Options { return o }, resolver: resolver, log: slog.New(slog.DiscardHandler)})
+	e, err := compose(context.Background(), o, parts{options: func() *config.Options { return o }, resolver: resolver, log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -1,5 +1,5 @@
 // Command edge is the SIP edge: the P-CSCF between phones on 5060 (UDP and TCP), 5061 (TLS), 5062 (WebSocket) and 5063
-// (secure WebSocket), and the core on 5058.
+// (secure WebSocket), and the core on 5058; and the STUN and TURN server on 3478 and 5349.
 package main
 
 import (
@@ -16,8 +16,11 @@ import (
 
 	"github.com/clearwater-ims/clearwater/nodes/config"
 	"github.com/clearwater-ims/clearwater/nodes/edge/internal/pcscf"
+	"github.com/clearwater-ims/clearwater/nodes/edge/internal/turn"
+	"github.com/clearwater-ims/clearwater/nodes/internal/hss"
 	"github.com/clearwater-ims/clearwater/nodes/internal/proxy"
 	"github.com/clearwater-ims/clearwater/nodes/internal/resolve"
+	"github.com/clearwater-ims/clearwater/nodes/internal/rpc"
 	"github.com/clearwater-ims/clearwater/nodes/internal/service"
 	"github.com/clearwater-ims/clearwater/nodes/internal/transport"
 )
@@ -30,18 +33,25 @@ type edge struct {
 	core      *proxy.Core
 	transport *transport.Layer
 	upstream  *transport.Pool
+	turn      *turn.Server // nil: none
+	hss       *rpc.Client  // nil in tests that ask nobody
 }
 
-func start(_ context.Context, n *service.Node) (service.Running, error) {
+func start(ctx context.Context, n *service.Node) (service.Running, error) {
 	o := n.Options()
 	if o.FlowKey == "" {
 		o = withFlowKey(o)
 		n.Log.Warn("flow_token_key is not set: flows will not be known again after a restart of this node")
 	}
-	e, err := compose(o, parts{options: n.Options, resolver: n.Resolver(), identity: n.Identity.Certificate, log: n.Log, metrics: n.Metrics})
+	questions := n.Calls(config.Diameter, o.HSSHostname, config.PortHSSRPC, hss.MethodNames())
+	e, err := compose(ctx, o, parts{
+		options: n.Options, resolver: n.Resolver(), identity: n.Identity.Certificate, log: n.Log, metrics: n.Metrics,
+		subscribers: turn.Digests{HSS: hss.NewClient(questions), Realm: func() string { return n.Options().HomeDomain }},
+	})
 	if err != nil {
 		return nil, err
 	}
+	e.hss = questions
 	flowKey := o.FlowKey
 	n.OnOptions(func(o *config.Options) {
 		if o.FlowKey == "" {
@@ -55,6 +65,9 @@ func start(_ context.Context, n *service.Node) (service.Running, error) {
 	n.Holds("registrations", e.function.Registrations)
 	n.Holds("dialogs", e.function.Dialogs)
 	n.Holds("transactions", e.core.Held)
+	if e.turn != nil {
+		n.Holds("relays", e.turn.Allocations)
+	}
 	return e, nil
 }
 
@@ -65,10 +78,12 @@ type parts struct {
 	identity func() (*tls.Certificate, error) // of the node, for TLS without a certificate of its own
 	log      *slog.Logger
 	metrics  prometheus.Registerer
+
+	subscribers turn.Subscribers // nil: no TURN
 }
 
-// compose binds the listeners and puts the edge together: transport, P-CSCF on the proxy core, pool to the I-CSCFs.
-func compose(o *config.Options, p parts) (*edge, error) {
+// compose binds the listeners and puts the edge together: transport, P-CSCF on the proxy core, pool to the I-CSCFs, TURN.
+func compose(ctx context.Context, o *config.Options, p parts) (*edge, error) {
 	certificate, err := newCertificate(o.TLSCertificate, o.TLSKey, p.identity)
 	if err != nil {
 		return nil, err
@@ -94,7 +109,8 @@ func compose(o *config.Options, p parts) (*edge, error) {
 	e.core = proxy.New(proxy.Config{
 		Accept: e.function.Accept, Local: e.function.Local, SentBy: e.function.SentBy, Here: e.function.Here, StayUDP: o.DisableTCPSwitch,
 	}, proxy.Deps{Resolver: p.resolver, Wire: coreSide{wire, e.upstream}, Log: p.log, Observe: e.function})
-	return e, nil
+	e.turn, err = newTURN(ctx, o, p, certificate)
+	return e, err
 }
 
 // withFlowKey makes a key for this life of the node.
@@ -111,33 +127,49 @@ func (e *edge) Run(ctx context.Context) error {
 	group.Go(func() error { return e.transport.Run(ctx, e.core) })
 	group.Go(func() error { return e.upstream.Run(ctx) })
 	group.Go(func() error { return e.function.Run(ctx) })
+	if e.turn != nil {
+		group.Go(func() error { return e.turn.Run(ctx) })
+	}
+	if e.hss != nil {
+		group.Go(func() error { return e.hss.Run(ctx) })
+	}
 	if err := group.Wait(); err != nil {
 		return fmt.Errorf("serving: %w", err)
 	}
 	return nil
 }
 
-// Drain sends registering phones to other edges and waits until no phone is registered here and no call is left.
+// Drain sends registering phones to other edges and waits until no phone is registered here and no call and no relay is
+// left.
 func (e *edge) Drain(ctx context.Context) error {
 	e.function.Quiesce(true)
+	if e.turn != nil {
+		e.turn.Refuse(true)
+	}
 	if err := e.function.Idle(ctx); err != nil {
 		return err
+	}
+	if e.turn != nil {
+		if err := e.turn.Idle(ctx); err != nil {
+			return err
+		}
 	}
 	return e.core.Idle(ctx)
 }
 
-// Resume takes registrations again.
-func (e *edge) Resume() { e.function.Quiesce(false) }
+// Resume takes registrations and relays again.
+func (e *edge) Resume() {
+	e.function.Quiesce(false)
+	if e.turn != nil {
+		e.turn.Refuse(false)
+	}
+}
 
 // listeners are the untrusted side on 5060 and the trusted on 5058, UDP and TCP each, and what phones may use besides:
 // TLS, WebSocket and secure WebSocket, each unless its port is 0. With local_ip6 phones find all of theirs there too; the
 // core keeps to the family of local_ip.
 func listeners(o *config.Options) []transport.Listener {
-	addr := netip.MustParseAddr(o.LocalIP) // config has checked it
-	access := []netip.Addr{addr}
-	if o.LocalIPv6 != "" && o.LocalIPv6 != o.LocalIP {
-		access = append(access, netip.MustParseAddr(o.LocalIPv6))
-	}
+	addr, access := netip.MustParseAddr(o.LocalIP), accessAddrs(o) // config has checked it
 	var out []transport.Listener
 	add := func(name string, kind resolve.Transport, addr netip.Addr, port int) {
 		if port != 0 {
@@ -153,6 +185,15 @@ func listeners(o *config.Options) []transport.Listener {
 		add(pcscf.Access, resolve.TLS, a, o.EdgeTLSPort)
 		add(pcscf.Access, resolve.WS, a, o.EdgeWSPort)
 		add(pcscf.Access, resolve.WSS, a, o.EdgeWSSPort)
+	}
+	return out
+}
+
+// accessAddrs are where phones find the edge.
+func accessAddrs(o *config.Options) []netip.Addr {
+	out := []netip.Addr{netip.MustParseAddr(o.LocalIP)}
+	if o.LocalIPv6 != "" && o.LocalIPv6 != o.LocalIP {
+		out = append(out, netip.MustParseAddr(o.LocalIPv6))
 	}
 	return out
 }

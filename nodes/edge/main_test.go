@@ -135,7 +135,7 @@ func TestEdgeOnRealSockets(t *testing.T) {
 	}
 	router := startPeer(t, "127.23.4.2:5052")
 	reg := prometheus.NewPedanticRegistry()
-	e, err := compose(o, parts{options: func() *config.Options { return o }, resolver: resolver, log: slog.New(slog.DiscardHandler), metrics: reg})
+	e, err := compose(context.Background(), o, parts{options: func() *config.Options { return o }, resolver: resolver, log: slog.New(slog.DiscardHandler), metrics: reg})
 	if err != nil {
 		t.Fatal(err)
 	}

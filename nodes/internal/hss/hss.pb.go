@@ -144,6 +144,7 @@ func (x *Capabilities) GetOptional() []int32 {
 	return nil
 }
 
+// Digest holds HA1 for digest_user if the password itself is known, else for the private identity.
 type Digest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Ha1           string                 `protobuf:"bytes,1,opt,name=ha1,proto3" json:"ha1,omitempty"`
@@ -369,6 +370,7 @@ type AuthorizeRequest struct {
 	Resync         []byte                 `protobuf:"bytes,7,opt,name=resync,proto3" json:"resync,omitempty"` // RAND||AUTS
 	WantVector     bool                   `protobuf:"varint,8,opt,name=want_vector,json=wantVector,proto3" json:"want_vector,omitempty"`
 	WantProfile    bool                   `protobuf:"varint,9,opt,name=want_profile,json=wantProfile,proto3" json:"want_profile,omitempty"`
+	DigestUser     string                 `protobuf:"bytes,10,opt,name=digest_user,json=digestUser,proto3" json:"digest_user,omitempty"` // the name that the client hashes, where it is another spelling of impi; see Digest
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -464,6 +466,13 @@ func (x *AuthorizeRequest) GetWantProfile() bool {
 		return x.WantProfile
 	}
 	return false
+}
+
+func (x *AuthorizeRequest) GetDigestUser() string {
+	if x != nil {
+		return x.DigestUser
+	}
+	return ""
 }
 
 type AuthorizeResponse struct {
@@ -901,7 +910,7 @@ const file_nodes_internal_hss_hss_proto_rawDesc = "" +
 	"\x0eprevious_state\x18\x02 \x01(\tR\rpreviousState\x12)\n" +
 	"\x10ims_subscription\x18\x03 \x01(\tR\x0fimsSubscription\x12\x12\n" +
 	"\x04ccfs\x18\x04 \x03(\tR\x04ccfs\x12\x12\n" +
-	"\x04ecfs\x18\x05 \x03(\tR\x04ecfs\"\x92\x02\n" +
+	"\x04ecfs\x18\x05 \x03(\tR\x04ecfs\"\xb3\x02\n" +
 	"\x10AuthorizeRequest\x12\x12\n" +
 	"\x04impi\x18\x01 \x01(\tR\x04impi\x12\x12\n" +
 	"\x04impu\x18\x02 \x01(\tR\x04impu\x12'\n" +
@@ -912,7 +921,10 @@ const file_nodes_internal_hss_hss_proto_rawDesc = "" +
 	"\x06resync\x18\a \x01(\fR\x06resync\x12\x1f\n" +
 	"\vwant_vector\x18\b \x01(\bR\n" +
 	"wantVector\x12!\n" +
-	"\fwant_profile\x18\t \x01(\bR\vwantProfile\"\xea\x02\n" +
+	"\fwant_profile\x18\t \x01(\bR\vwantProfile\x12\x1f\n" +
+	"\vdigest_user\x18\n" +
+	" \x01(\tR\n" +
+	"digestUser\"\xea\x02\n" +
 	"\x11AuthorizeResponse\x12.\n" +
 	"\x06result\x18\x01 \x01(\x0e2\x16.clearwater.hss.ResultR\x06result\x12\x16\n" +
 	"\x06detail\x18\x02 \x01(\tR\x06detail\x12\x1f\n" +

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/clearwater-ims/clearwater/nodes/api/provisioning"
 	"github.com/clearwater-ims/clearwater/nodes/diameter/internal/milenage"
 	"github.com/clearwater-ims/clearwater/nodes/diameter/internal/subscribers"
 	"github.com/clearwater-ims/clearwater/nodes/internal/hss"
@@ -32,6 +33,9 @@ func (m *Master) vector(ctx context.Context, req *hss.AuthorizeRequest, p *subsc
 	switch {
 	case scheme == schemeDigest && p.GetDigestHa1() != "":
 		resp.Digest = &hss.Digest{Ha1: p.GetDigestHa1(), Realm: p.GetRealm(), Qop: "auth"}
+		if user := req.GetDigestUser(); user != "" && p.GetPlaintextPassword() != "" {
+			resp.Digest.Ha1 = provisioning.HA1(user, p.GetRealm(), p.GetPlaintextPassword())
+		}
 		return hss.Result_RESULT_OK, ""
 	case scheme == schemeDigest:
 		return hss.Result_RESULT_UNSUPPORTED_SCHEME, fmt.Sprintf("%q has no digest credentials", req.GetImpi())

@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/clearwater-ims/clearwater/nodes/api/provisioning"
 	"github.com/clearwater-ims/clearwater/nodes/diameter/internal/milenage"
 	"github.com/clearwater-ims/clearwater/nodes/diameter/internal/subscribers"
 	"github.com/clearwater-ims/clearwater/nodes/internal/hss"
@@ -223,5 +224,28 @@ func TestNextSQN(t *testing.T) {
 	}
 	if next, err := nextSQN(31); err != nil || next != 32 {
 		t.Errorf("%d, %v", next, err)
+	}
+}
+
+// A client that hashes another spelling of its name is known where the password itself is.
+func TestDigestOfAnotherSpelling(t *testing.T) {
+	ctx := t.Context()
+	_, db, masters := newCard(t, true)
+	ask := func() string {
+		t.Helper()
+		resp, err := masters[0].Authorize(ctx, &hss.AuthorizeRequest{Impi: impi, Impu: impu, Scheme: "digest", WantVector: true, DigestUser: "card%40example.com"})
+		if err != nil || resp.GetResult() != hss.Result_RESULT_OK {
+			t.Fatal(resp, err)
+		}
+		return resp.GetDigest().GetHa1()
+	}
+	if got := ask(); got != strings.Repeat("0", 32) {
+		t.Errorf("%s, not the only one that is known", got)
+	}
+	if err := db.PutPrivate(ctx, impi, subscribers.Credentials{Realm: "example.com", Plaintext: "p", DigestHA1: strings.Repeat("0", 32)}); err != nil {
+		t.Fatal(err)
+	}
+	if got := ask(); got != provisioning.HA1("card%40example.com", "example.com", "p") {
+		t.Error(got)
 	}
 }
