@@ -18,6 +18,7 @@ import (
 	"github.com/clearwater-ims/clearwater/nodes/config"
 	"github.com/clearwater-ims/clearwater/nodes/internal/hss"
 	"github.com/clearwater-ims/clearwater/nodes/internal/httpserver"
+	"github.com/clearwater-ims/clearwater/nodes/internal/overload"
 	"github.com/clearwater-ims/clearwater/nodes/internal/records"
 	"github.com/clearwater-ims/clearwater/nodes/internal/registrations"
 	"github.com/clearwater-ims/clearwater/nodes/internal/resolve"
@@ -34,6 +35,7 @@ func main() { service.Main(config.Router, start) }
 type router struct {
 	functions *functions.Router
 	transport *transport.Layer
+	limiter   *overload.Limiter
 	clients   []*rpc.Client
 	servers   []*httpserver.Server
 }
@@ -49,11 +51,13 @@ func start(ctx context.Context, n *service.Node) (service.Running, error) {
 	hssClient := n.Calls(config.Diameter, o.HSSHostname, config.PortHSSRPC, hss.MethodNames())
 	storeClient := n.Calls(config.Store, o.StoreHostname, config.PortStoreRPC, storeMethods())
 	r := &router{transport: wire, clients: []*rpc.Client{hssClient, storeClient}}
+	r.limiter = overload.New("router", o.RouterThrottle, overload.Deps{Metrics: n.Metrics, Waiting: wire.Unread})
 	questions, store := hss.NewClient(hssClient), registrations.NewClient(storeClient)
 	r.functions = functions.New(o, functions.Deps{
-		HSS: questions, Store: store, Challenges: records.NewClient(storeClient), Resolver: n.Resolver(), Wire: wire, Now: time.Now, Log: n.Log, Metrics: n.Metrics,
+		HSS: questions, Store: store, Challenges: records.NewClient(storeClient), Resolver: n.Resolver(), Wire: wire, Limiter: r.limiter, Now: time.Now, Log: n.Log, Metrics: n.Metrics,
 	})
 	n.OnOptions(r.functions.SetOptions)
+	n.OnOptions(func(o *config.Options) { r.limiter.SetOptions(o.RouterThrottle) })
 	n.OnDocument("scscf_json", document(n, "scscf_json", r.functions.SetPool))
 	n.OnDocument("bgcf_json", document(n, "bgcf_json", r.functions.SetRoutes))
 	n.OnDocument("enum_json", document(n, "enum_json", r.functions.SetEnum))
@@ -119,6 +123,7 @@ func (r *router) Run(ctx context.Context) error {
 	}
 	group.Go(func() error { return r.functions.Run(ctx) })
 	group.Go(func() error { return r.transport.Run(ctx, r.functions.Core) })
+	group.Go(func() error { return r.limiter.Run(ctx) })
 	if err := group.Wait(); err != nil {
 		return fmt.Errorf("serving: %w", err)
 	}

@@ -12,13 +12,16 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/clearwater-ims/clearwater/nodes/config"
+	"github.com/clearwater-ims/clearwater/nodes/internal/emergency"
 	"github.com/clearwater-ims/clearwater/nodes/internal/hss"
+	"github.com/clearwater-ims/clearwater/nodes/internal/overload"
 	"github.com/clearwater-ims/clearwater/nodes/internal/proxy"
 	"github.com/clearwater-ims/clearwater/nodes/internal/sip"
 	"github.com/clearwater-ims/clearwater/nodes/internal/subscriber"
 	"github.com/clearwater-ims/clearwater/nodes/internal/transaction"
 	"github.com/clearwater-ims/clearwater/nodes/router/internal/background"
 	"github.com/clearwater-ims/clearwater/nodes/router/internal/bgcf"
+	"github.com/clearwater-ims/clearwater/nodes/router/internal/ecscf"
 	"github.com/clearwater-ims/clearwater/nodes/router/internal/icscf"
 	"github.com/clearwater-ims/clearwater/nodes/router/internal/network"
 	"github.com/clearwater-ims/clearwater/nodes/router/internal/regevent"
@@ -34,6 +37,7 @@ type Deps struct {
 	Enum       Translator // nil: ENUM as the options say
 	Resolver   proxy.Resolver
 	Wire       proxy.Wire
+	Limiter    *overload.Limiter // nil: nothing is refused
 	Now        func() time.Time
 	Log        *slog.Logger
 	Metrics    prometheus.Registerer
@@ -55,6 +59,7 @@ type Router struct {
 	numbers   *numbers
 	pool      atomic.Pointer[icscf.Pool]
 	routes    atomic.Pointer[bgcf.Routes]
+	answering atomic.Pointer[ecscf.Routes] // of emergency calls
 }
 
 // New composes the functions.
@@ -76,6 +81,7 @@ func New(o *config.Options, deps Deps) *Router {
 		icscf.New(icscf.Deps{HSS: deps.HSS, Names: names, Pool: r.pool.Load, Numbers: r.numbers, Log: deps.Log}),
 		scscf.New(scscf.Deps{HSS: deps.HSS, Store: deps.Store, Registrar: r.Registrar, Events: r.events, Profiles: r.Profiles, Names: names, Services: r.services.value.Load, Numbers: r.numbers, Now: deps.Now, Log: deps.Log, Metrics: deps.Metrics, Background: r.Work.Go}),
 		bgcf.New(bgcf.Deps{Routes: r.routes.Load, Names: names, Numbers: r.numbers, Log: deps.Log}),
+		ecscf.New(ecscf.Deps{Routes: func() ecscf.Routes { return *r.answering.Load() }, Names: names, Log: deps.Log, Metrics: deps.Metrics}),
 	} {
 		r.functions[network.Function(f.Name())] = f
 	}
@@ -86,7 +92,7 @@ func New(o *config.Options, deps Deps) *Router {
 		SentBy: func(proxy.Flow) string { return sentBy },
 		Here:   func(host string) bool { return names().Here(host) }, Userless: true,
 		StayUDP: o.DisableTCPSwitch, Reconnect: true, // every peer of a router listens
-		Timers: deps.Timers,
+		Timers: deps.Timers, Overload: limit(deps.Limiter),
 	}, proxy.Deps{Resolver: deps.Resolver, Wire: deps.Wire, Log: deps.Log, Observe: newObserver(deps.Metrics, func() int64 { return r.Core.Held() })})
 	return r
 }
@@ -105,6 +111,8 @@ func (r *Router) SetOptions(o *config.Options) {
 	r.services.setOptions(o)
 	r.follows.Store(o)
 	r.numbers.setOptions(o)
+	answering := ecscf.ParseRoutes(o.EmergencyRoutes)
+	r.answering.Store(&answering)
 	names := network.New(o)
 	if old := r.settings.Load(); old == nil || !slices.Equal(old.Names.Hosts(), names.Hosts()) {
 		r.log.Info("Local host aliases:", "hosts", names.Hosts()) // operators look for these words
@@ -134,9 +142,12 @@ func (r *Router) SetRoutes(text string) error {
 	return nil
 }
 
-// accept finds the function for a message from the wire: the one its Route names, else the one it asks for by
-// Request-URI, else that of the port it came to.
+// accept finds the function for a message from the wire: the E-CSCF for an emergency call, wherever it was sent; else the
+// one its Route names, else the one it asks for by Request-URI, else that of the port it came to.
 func (r *Router) accept(m *sip.Message, f proxy.Flow) proxy.Function {
+	if emergency.Call(m) && m.ToTag() == "" {
+		return r.functions[ecscf.Name]
+	}
 	names := r.settings.Load().Names
 	next := m.Get(sip.Route)
 	if next == "" {
