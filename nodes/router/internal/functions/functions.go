@@ -6,6 +6,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -57,6 +58,7 @@ type Router struct {
 	follows   atomic.Pointer[config.Options] // what those who follow registrations look at
 	events    *regevent.Events
 	numbers   *numbers
+	open      prometheus.Gauge // 1 while every REGISTER is accepted
 	pool      atomic.Pointer[icscf.Pool]
 	routes    atomic.Pointer[bgcf.Routes]
 	answering atomic.Pointer[ecscf.Routes] // of emergency calls
@@ -67,6 +69,8 @@ func New(o *config.Options, deps Deps) *Router {
 	r := &Router{log: deps.Log, Profiles: &subscriber.Cache{Size: 100_000}, Work: background.New()}
 	names := r.names
 	r.numbers = newNumbers(deps, names)
+	r.open = prometheus.NewGauge(prometheus.GaugeOpts{Name: "ims_router_authentication_off", Help: "1 while every REGISTER is accepted without proof (authentication=accept_all)."})
+	deps.Metrics.MustRegister(r.open)
 	r.SetOptions(o)
 	r.pool.Store(&icscf.Pool{})
 	empty, _ := bgcf.Parse("")
@@ -78,7 +82,7 @@ func New(o *config.Options, deps Deps) *Router {
 	})
 	r.functions = map[network.Function]proxy.Function{}
 	for _, f := range []proxy.Function{ // the way of a request through the router
-		icscf.New(icscf.Deps{HSS: deps.HSS, Names: names, Pool: r.pool.Load, Numbers: r.numbers, Log: deps.Log}),
+		icscf.New(icscf.Deps{HSS: deps.HSS, Names: names, Question: r.question, Pool: r.pool.Load, Numbers: r.numbers, Log: deps.Log}),
 		scscf.New(scscf.Deps{HSS: deps.HSS, Store: deps.Store, Registrar: r.Registrar, Events: r.events, Profiles: r.Profiles, Names: names, Services: r.services.value.Load, Numbers: r.numbers, Now: deps.Now, Log: deps.Log, Metrics: deps.Metrics, Background: r.Work.Go}),
 		bgcf.New(bgcf.Deps{Routes: r.routes.Load, Names: names, Numbers: r.numbers, Log: deps.Log}),
 		ecscf.New(ecscf.Deps{Routes: func() ecscf.Routes { return *r.answering.Load() }, Names: names, Log: deps.Log, Metrics: deps.Metrics}),
@@ -119,7 +123,26 @@ func (r *Router) SetOptions(o *config.Options) {
 	}
 	r.settings.Store(&registrar.Settings{
 		Names: names, MaxExpires: o.RegMaxExpires, NonceCount: o.NonceCount, NonceKey: []byte(o.NonceKey),
+		AcceptAll: o.Authentication == acceptAll, ProveGiven: slices.Contains(o.NonRegisterAuth, "if_proxy_authorization_present"),
+		ProveEndpoints: slices.ContainsFunc(o.NonRegisterAuth, func(v string) bool { return strings.HasPrefix(v, "initial_req_") }),
 	})
+	r.alarm(o)
+}
+
+const acceptAll = "accept_all"
+
+// alarm says loudly that anybody may be anybody here.
+func (r *Router) alarm(o *config.Options) {
+	if o.Authentication != acceptAll {
+		r.open.Set(0)
+		return
+	}
+	r.open.Set(1)
+	r.log.Error("AUTHENTICATION IS OFF: every REGISTER is accepted without proof, calls can be made in anybody's name. Take authentication=accept_all out of user_settings unless this is a closed laboratory.")
+}
+
+func (r *Router) question(m *sip.Message) (*hss.AuthorizeRequest, error) {
+	return r.settings.Load().Question(m)
 }
 
 // SetPool takes s-cscf.json, SetRoutes bgcf.json. A document that does not parse leaves the old one in force.

@@ -16,11 +16,12 @@ import (
 
 // Deps of the function.
 type Deps struct {
-	HSS     hss.Server
-	Names   func() *network.Names
-	Pool    func() *Pool // s-cscf.json
-	Numbers Numbers
-	Log     *slog.Logger
+	HSS      hss.Server
+	Names    func() *network.Names
+	Question func(m *sip.Message) (*hss.AuthorizeRequest, error) // about a REGISTER
+	Pool     func() *Pool                                        // s-cscf.json
+	Numbers  Numbers
+	Log      *slog.Logger
 }
 
 // Numbers translates the numbers of this deployment; false when nothing is known of one.
@@ -78,7 +79,7 @@ func (h *handler) InDialog(_ context.Context, r *proxy.Request) proxy.Decision {
 }
 
 func (h *handler) registration(ctx context.Context, r *proxy.Request) proxy.Decision {
-	q, err := registrar.Question(r.Msg, h.names.HomeDomain())
+	q, err := h.deps.Question(r.Msg)
 	if err != nil {
 		return proxy.AnswerReason(r, 400, "icscf", err.Error())
 	}

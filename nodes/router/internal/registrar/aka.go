@@ -35,8 +35,9 @@ const (
 
 // Schemes that the HSS is asked for; without one it chooses.
 const (
-	schemeAKA   = "aka"
-	schemeAKAv2 = "aka2"
+	schemeDigest = "digest"
+	schemeAKA    = "aka"
+	schemeAKAv2  = "aka2"
 )
 
 // scheme is that of TS 24.229 5.4.1.2.1: a P-CSCF that has or lacks a security association speaks for a phone with AKA.

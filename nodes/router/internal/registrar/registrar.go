@@ -32,6 +32,20 @@ type Settings struct {
 	MaxExpires time.Duration // reg_max_expires
 	NonceCount bool          // nonce_count_supported
 	NonceKey   []byte
+	// AcceptAll takes every REGISTER without a challenge (authentication=accept_all): for laboratories only.
+	AcceptAll bool
+	// ProveGiven has requests with Proxy-Authorization prove it, ProveEndpoints those of phones that registered by digest
+	// (non_register_authentication).
+	ProveGiven, ProveEndpoints bool
+}
+
+// Question is what the HSS is asked about a REGISTER under these settings.
+func (s *Settings) Question(m *sip.Message) (*hss.AuthorizeRequest, error) {
+	q, err := Question(m, s.Names.HomeDomain())
+	if err == nil && s.AcceptAll {
+		q.WantVector, q.Scheme = false, ""
+	}
+	return q, err
 }
 
 // Deps of a Registrar.
@@ -105,7 +119,7 @@ func (r *Registrar) Register(ctx context.Context, req *proxy.Request, known *hss
 	if to, err := sip.AddressURI(m.Get(sip.To)); err != nil || (to.Scheme != "sip" && to.Scheme != "sips" && to.Scheme != "tel") {
 		return proxy.AnswerReason(req, 404, "registrar", "To must be a sip: or tel: identity")
 	}
-	q, err := Question(m, s.Names.HomeDomain())
+	q, err := s.Question(m)
 	if err != nil {
 		return proxy.AnswerReason(req, 400, "registrar", err.Error())
 	}
@@ -160,7 +174,7 @@ func (r *Registrar) authenticate(ctx context.Context, a *attempt) proxy.Decision
 		return proxy.AnswerReason(a.req, 400, "registrar", err.Error())
 	}
 	switch {
-	case protected(credentials):
+	case protected(credentials), a.settings.AcceptAll:
 		return r.bind(ctx, a)
 	case credentials.AUTS != "":
 		return r.resynchronise(ctx, a, credentials)
@@ -292,7 +306,7 @@ func (r *Registrar) accepted(a *attempt, profile *subscriber.Profile, record *re
 	for _, p := range a.m.All(sip.Path) {
 		ok.Add(sip.Path, p)
 	}
-	ok.Add(sip.ServiceRoute, a.settings.Names.ServiceRoute())
+	ok.Add(sip.ServiceRoute, a.serviceRoute())
 	for _, id := range profile.Unbarred() {
 		ok.Add(sip.PAssociatedURI, "<"+id+">")
 	}

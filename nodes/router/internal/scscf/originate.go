@@ -26,6 +26,9 @@ func (h *handler) originate(ctx context.Context, r *proxy.Request) proxy.Decisio
 	case u.self.Barred:
 		return proxy.AnswerReason(r, 403, "scscf", u.self.URI+" is barred")
 	}
+	if d, ok := h.deps.Registrar.Prove(ctx, r, u.self.Key, u.main.Key); !ok {
+		return d
+	}
 	if startsDialog(m.Method) {
 		h.recordRoute(m, "charge-orig")
 	}

@@ -98,6 +98,7 @@ func (h *handler) Initial(ctx context.Context, r *proxy.Request) proxy.Decision 
 
 // InDialog follows the Route set; what it does not know here leads nowhere.
 func (h *handler) InDialog(ctx context.Context, r *proxy.Request) proxy.Decision {
+	h.deps.Registrar.DropProof(r.Msg)
 	if !r.Msg.Has(sip.Route) {
 		if u, err := sip.ParseURI(r.Msg.URI); err == nil && (h.names.Home(u.Host) || h.names.Here(u.Host)) {
 			if r.Msg.Method == sip.ACK {
