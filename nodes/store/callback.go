@@ -12,12 +12,9 @@ import (
 	"net/http"
 	"net/netip"
 	"strconv"
-	"sync"
 	"time"
 
-	"github.com/clearwater-ims/clearwater/nodes/api/pki"
 	"github.com/clearwater-ims/clearwater/nodes/config"
-	"github.com/clearwater-ims/clearwater/nodes/store/internal/etcd"
 )
 
 // addresses finds hosts; *resolve.Resolver is one.
@@ -87,23 +84,5 @@ func lapse(options func() *config.Options, client *http.Client) func(ctx context
 			return fmt.Errorf("the router answered %s", resp.Status)
 		}
 		return nil
-	}
-}
-
-// authority reads the site CA when it is first needed, and keeps it.
-func authority(keys string) func() (*pki.Authority, error) {
-	var mu sync.Mutex
-	var kept *pki.Authority
-	return func() (*pki.Authority, error) {
-		mu.Lock()
-		defer mu.Unlock()
-		if kept != nil {
-			return kept, nil
-		}
-		a, err := etcd.Authority(keys)
-		if err == nil {
-			kept = a
-		}
-		return a, err
 	}
 }

@@ -39,11 +39,11 @@ type part struct {
 
 // store is the running role.
 type store struct {
-	node    *service.Node
-	engine  engine.Engine
-	founder *etcd.Founder
-	cluster *cluster.Client
-	parts   []part
+	node   *service.Node
+	engine engine.Engine
+	etcd   *etcd.Membership
+	own    *cluster.Client // of this node's etcd member
+	parts  []part
 }
 
 // newStore opens the engine and the listeners and puts the parts together.
@@ -78,7 +78,7 @@ func newStore(ctx context.Context, n *service.Node, founded func(clusterID strin
 		{"calls", func(ctx context.Context) error { return server.Serve(ctx, calls) }},
 		{"timer API", func(ctx context.Context) error { return serveHTTP(ctx, timersHTTP) }},
 	}
-	n.ReadyWhen("etcd", s.founder.Usable)
+	n.ReadyWhen("etcd", s.etcd.Usable)
 	n.Holds("timer_pops", timers.Popping)
 	return s, nil
 }
@@ -102,7 +102,7 @@ func (s *store) openCluster(founded func(clusterID string)) error {
 		return fmt.Errorf("option local_ip: %w", err)
 	}
 	own := netip.AddrPortFrom(address, config.PortEtcdClient)
-	s.cluster, err = cluster.New(cluster.Config{
+	s.own, err = cluster.New(cluster.Config{
 		Site: o.Site, TLS: n.Identity.Client(config.Store), Log: n.Log,
 		Resolve: func(context.Context) ([]netip.AddrPort, error) { return []netip.AddrPort{own}, nil },
 	})
@@ -113,13 +113,18 @@ func (s *store) openCluster(founded func(clusterID string)) error {
 	if err != nil {
 		return err
 	}
-	s.founder = &etcd.Founder{
-		Member: member, Cluster: s.cluster, Founded: founded, Log: n.Log,
+	keys := keysOf(n.Identity)
+	s.etcd = &etcd.Membership{
+		Member: member, Own: s.own, Site: n.Cluster, Founded: founded, Log: n.Log,
 		Supervisor: &etcd.Supervisor{Log: n.Log, Output: os.Stderr},
+		Prepare:    func(ctx context.Context) error { return fetchAuthority(ctx, n, keys) },
+		Documents: func() (string, map[string]string) {
+			return etcd.Cached(func(name string) ([]byte, error) { return os.ReadFile(filepath.Join(n.Folder(), name)) })
+		},
 	}
 	(&clusterapi.API{
-		Documents: s.cluster, Tokens: s.cluster, Registry: s.cluster, Options: n.Options, Log: n.Log,
-		Authority: authority(keysOf(n.Identity)),
+		Documents: n.Cluster, Tokens: n.Cluster, Registry: n.Cluster, Etcd: n.Cluster, Recover: s.etcd.Recover,
+		Options: n.Options, Log: n.Log, Authority: authority(keys),
 	}).Register(n.Management)
 	return nil
 }
@@ -155,7 +160,7 @@ func (s *store) Run(ctx context.Context) error {
 		})
 	}
 	member := make(chan error, 1)
-	go func() { member <- s.founder.Run(memberCtx) }()
+	go func() { member <- s.etcd.Run(memberCtx) }()
 	g.Go(func() error {
 		select {
 		case <-serving.Done():
@@ -170,15 +175,30 @@ func (s *store) Run(ctx context.Context) error {
 	if ended := <-member; !errors.Is(err, ended) && !errors.Is(ended, context.Canceled) {
 		err = errors.Join(err, ended)
 	}
-	return errors.Join(err, s.cluster.Close(), s.engine.Close())
+	return errors.Join(err, s.own.Close(), s.engine.Close())
 }
 
-// Drain has nothing to wait for but the timer pops under way: the one store node of a site keeps serving until it
-// ends, and what it holds is on disk.
-func (s *store) Drain(context.Context) error { return nil }
+// Drain has nothing to wait for but the timer pops under way: the node keeps serving until it ends, and what it holds is
+// in the engine. It leads etcd no more, if another can.
+func (s *store) Drain(ctx context.Context) error {
+	s.etcd.Yield(ctx)
+	return nil
+}
 
-// Resume takes a drain back.
-func (s *store) Resume() {}
+// Leave hands over this node's part of the cluster, which it will not come back to.
+func (s *store) Leave(ctx context.Context) error { return s.etcd.Leave(ctx) }
+
+// Resume takes a drain back, and a decommission.
+func (s *store) Resume() {
+	ctx, cancel := context.WithTimeout(context.Background(), stayLimit)
+	defer cancel()
+	if err := s.etcd.Stay(ctx); err != nil {
+		s.node.Log.Warn("staying in the cluster", "error", err)
+	}
+}
+
+// stayLimit is for one write to etcd.
+const stayLimit = 5 * time.Second
 
 func newRPC(n *service.Node, registered registrations.Service, rows records.Service) *rpc.Server {
 	handlers, names := registrations.Handlers(registered), registrations.MethodNames()

@@ -51,6 +51,14 @@ func (c *Client) Drain(ctx context.Context, deadline time.Duration) error {
 	return err
 }
 
+// Decommission orders a drain after which the node does not come back: a store node hands over what it has. It may be
+// repeated; Status tells when the node is Drained.
+func (c *Client) Decommission(ctx context.Context, deadline time.Duration) error {
+	seconds := int((deadline + time.Second - 1) / time.Second)
+	_, err := call[struct{}](ctx, c, http.MethodPost, "/v1/drain", DrainRequest{DeadlineSeconds: seconds, Decommission: true})
+	return err
+}
+
 // Undrain lets the node take work again.
 func (c *Client) Undrain(ctx context.Context) error {
 	_, err := call[struct{}](ctx, c, http.MethodDelete, "/v1/drain", nil)
@@ -96,6 +104,22 @@ func (c *Client) Join(ctx context.Context, req JoinRequest) (*JoinResponse, erro
 // Renew asks a store node for a further certificate; the present one says for whom.
 func (c *Client) Renew(ctx context.Context, req RenewRequest) (*JoinResponse, error) {
 	return call[JoinResponse](ctx, c, http.MethodPost, "/v1/renew", req)
+}
+
+// Access asks a store node to give the caller, by its certificate, its rights in etcd.
+func (c *Client) Access(ctx context.Context) error {
+	_, err := call[struct{}](ctx, c, http.MethodPost, "/v1/access", nil)
+	return err
+}
+
+// Authority asks a store node for the site CA; only store nodes get it.
+func (c *Client) Authority(ctx context.Context) (*AuthorityResponse, error) {
+	return call[AuthorityResponse](ctx, c, http.MethodPost, "/v1/authority", nil)
+}
+
+// Recover makes a store node the only member of its site's etcd, where the majority is lost for good.
+func (c *Client) Recover(ctx context.Context) (*RecoverResponse, error) {
+	return call[RecoverResponse](ctx, c, http.MethodPost, "/v1/recover", nil)
 }
 
 // StatusOf returns the HTTP status of an answer that is an error, 0 if err is none.

@@ -36,6 +36,8 @@ type Status struct {
 // DrainRequest is POST /v1/drain. Deadline zero means: as long as it takes. Undo with DELETE /v1/drain.
 type DrainRequest struct {
 	DeadlineSeconds int `json:"deadline_seconds,omitempty"`
+	// Decommission: the node does not come back. A store node hands its data and its part of the cluster over.
+	Decommission bool `json:"decommission,omitempty"`
 }
 
 // BootstrapRequest is POST /v1/bootstrap on an unjoined store node: it becomes the first member of a new cluster.
@@ -91,10 +93,22 @@ type Document struct {
 	Warnings  []string  `json:"warnings,omitempty"` // of a PUT: unknown options with the nearest known
 }
 
-// Cluster is GET /v1/cluster on a store node.
+// AuthorityResponse answers POST /v1/authority, for store nodes only: the site CA with which they sign.
+type AuthorityResponse struct {
+	Certificate string `json:"certificate"` // PEM
+	Key         string `json:"key"`         // PEM
+}
+
+// RecoverResponse answers POST /v1/recover: what the node's cluster of one goes on from. 409 while etcd has a quorum.
+type RecoverResponse struct {
+	From string `json:"from"`
+}
+
+// Cluster is GET /v1/cluster on a store node. Without a quorum it is what the node that answers remembers.
 type Cluster struct {
 	ID      string         `json:"id"`
 	Healthy bool           `json:"healthy"`
+	Problem string         `json:"problem,omitempty"` // why configuration cannot be changed now
 	Members []Member       `json:"members"`
 	Nodes   []Registration `json:"nodes"`
 }

@@ -9,8 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
-	"net"
 	"net/netip"
 	"sync"
 	"time"
@@ -40,8 +38,11 @@ const (
 type Config struct {
 	Site    string
 	Resolve func(ctx context.Context) ([]netip.AddrPort, error) // client addresses of the members; asked at every dial
-	TLS     *tls.Config                                         // nil only in tests
-	Log     *slog.Logger
+	// Admit asks a store node to give this node its rights in etcd, where etcd does not know it: it was set up anew, or
+	// is of a time before it had rights. May be nil.
+	Admit func(ctx context.Context) error
+	TLS   *tls.Config // nil only in tests
+	Log   *slog.Logger
 }
 
 // Client talks to the cluster. It is safe for concurrent use.
@@ -52,6 +53,8 @@ type Client struct {
 	mu      sync.Mutex
 	self    *management.Registration // nil until Announce
 	changed chan struct{}            // capacity 1
+
+	members reach
 }
 
 // New prepares a client; nothing is dialled before the first request. Run closes it.
@@ -67,6 +70,7 @@ func New(cfg Config) (*Client, error) {
 		DialKeepAliveTime: 3 * time.Second, DialKeepAliveTimeout: 3 * time.Second, PermitWithoutStream: true,
 		DialOptions: []grpc.DialOption{
 			grpc.WithContextDialer(c.dial),
+			grpc.WithChainUnaryInterceptor(c.call),
 			grpc.WithConnectParams(grpc.ConnectParams{
 				MinConnectTimeout: dialTimeout,
 				Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second},
@@ -78,25 +82,6 @@ func New(cfg Config) (*Client, error) {
 	}
 	c.etcd = etcd
 	return c, nil
-}
-
-// dial connects to any member that accepts.
-func (c *Client) dial(ctx context.Context, _ string) (net.Conn, error) {
-	addresses, err := c.cfg.Resolve(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("finding etcd: %w", err)
-	}
-	rand.Shuffle(len(addresses), func(i, j int) { addresses[i], addresses[j] = addresses[j], addresses[i] })
-	problems := []error{errors.New("no etcd member can be reached")}
-	for _, a := range addresses {
-		dialer := net.Dialer{Timeout: dialTimeout}
-		conn, err := dialer.DialContext(ctx, "tcp", a.String())
-		if err == nil {
-			return conn, nil
-		}
-		problems = append(problems, err)
-	}
-	return nil, errors.Join(problems...)
 }
 
 // Close ends a client that Run does not end.
@@ -112,6 +97,8 @@ func (c *Client) Run(ctx context.Context) error {
 	defer func() { _ = c.Close() }()
 	for ctx.Err() == nil {
 		if err := c.register(ctx); err != nil && ctx.Err() == nil {
+			c.judge(err)
+			c.admit(ctx, err)
 			c.cfg.Log.Warn("the cluster is away", "error", err)
 		}
 		select {
@@ -141,26 +128,4 @@ func (c *Client) Leader(ctx context.Context) error {
 		return fmt.Errorf("asking etcd: %w", err)
 	}
 	return nil
-}
-
-// Members returns the id of the cluster and its members, with the state of each.
-func (c *Client) Members(ctx context.Context) (id string, members []management.Member, err error) {
-	ctx, cancel := limited(ctx)
-	defer cancel()
-	list, err := c.etcd.MemberList(ctx)
-	if err != nil {
-		return "", nil, fmt.Errorf("listing etcd members: %w", err)
-	}
-	status, err := c.etcd.Status(ctx, c.etcd.Endpoints()[0])
-	if err != nil {
-		return "", nil, fmt.Errorf("asking etcd for its status: %w", err)
-	}
-	for _, m := range list.Members {
-		members = append(members, management.Member{
-			ID: fmt.Sprintf("%x", m.ID), Name: m.Name, Learner: m.IsLearner, Leader: m.ID == status.Leader,
-			// A started member has a name. The leader answered just now; others are as healthy as it can reach them.
-			Healthy: m.Name != "" && status.Leader != 0,
-		})
-	}
-	return fmt.Sprintf("%x", list.Header.ClusterId), members, nil
 }

@@ -22,7 +22,10 @@ type change struct {
 func (c *Client) Document(ctx context.Context, typ string) (management.Document, error) {
 	ctx, cancel := limited(ctx)
 	defer cancel()
-	resp, err := c.etcd.Txn(ctx).Then(clientv3.OpGet(c.key("configuration", typ)), clientv3.OpGet(c.key("changes", typ))).Commit()
+	ops := func(opts ...clientv3.OpOption) []clientv3.Op {
+		return []clientv3.Op{clientv3.OpGet(c.key("configuration", typ), opts...), clientv3.OpGet(c.key("changes", typ), opts...)}
+	}
+	resp, err := c.remembered(ctx, ops)
 	if err != nil {
 		return management.Document{}, fmt.Errorf("reading %s: %w", typ, err)
 	}
@@ -95,6 +98,8 @@ func (c *Client) Watch(ctx context.Context, seen func(management.Document)) erro
 		if ctx.Err() != nil {
 			break
 		}
+		c.judge(err)
+		c.admit(ctx, err)
 		c.cfg.Log.Warn("watching the configuration", "error", err)
 		select {
 		case <-ctx.Done():

@@ -120,10 +120,12 @@ func (c *Client) revoke(ctx context.Context, lease clientv3.LeaseID) {
 func (c *Client) Nodes(ctx context.Context) ([]management.Registration, error) {
 	ctx, cancel := limited(ctx)
 	defer cancel()
-	resp, err := c.etcd.Txn(ctx).Then(
-		clientv3.OpGet(c.key("nodes", ""), clientv3.WithPrefix()),
-		clientv3.OpGet(c.key("alive", ""), clientv3.WithPrefix(), clientv3.WithKeysOnly()),
-	).Commit()
+	resp, err := c.remembered(ctx, func(opts ...clientv3.OpOption) []clientv3.Op {
+		return []clientv3.Op{
+			clientv3.OpGet(c.key("nodes", ""), append(opts, clientv3.WithPrefix())...),
+			clientv3.OpGet(c.key("alive", ""), append(opts, clientv3.WithPrefix(), clientv3.WithKeysOnly())...),
+		}
+	})
 	if err != nil {
 		return nil, fmt.Errorf("reading the registry: %w", err)
 	}
@@ -156,6 +158,7 @@ func (c *Client) Forget(ctx context.Context, name string) error {
 	defer cancel()
 	resp, err := c.etcd.Txn(ctx).Then(
 		clientv3.OpDelete(c.key("nodes", name)), clientv3.OpDelete(c.key("alive", name)), clientv3.OpDelete(c.key("tokens", name)),
+		clientv3.OpDelete(c.key("leaving", name)),
 	).Commit()
 	if err != nil {
 		return fmt.Errorf("forgetting node %s: %w", name, err)

@@ -2,8 +2,10 @@ package service
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 
+	"github.com/clearwater-ims/clearwater/nodes/api/management"
 	"github.com/clearwater-ims/clearwater/nodes/config"
 	"github.com/clearwater-ims/clearwater/nodes/internal/cluster"
 )
@@ -25,7 +27,27 @@ func newCluster(n *Node, o *config.Options) (*cluster.Client, error) {
 			}
 			return append(addrs, own...), nil
 		},
+		Admit: func(ctx context.Context) error { return askAccess(ctx, n, host) },
 	})
+}
+
+// askAccess asks the store nodes, until one does it, for this node's rights in etcd.
+func askAccess(ctx context.Context, n *Node, host string) error {
+	addrs, err := n.resolver.Addrs(ctx, host, uint16(config.ManagementPort(config.Store))) //nolint:gosec // a port
+	if err != nil {
+		return err
+	}
+	var problems []error
+	for _, a := range addrs {
+		c := management.NewClient(a.String(), n.Identity.Client(config.Store))
+		err := c.Access(ctx)
+		c.Close()
+		if err == nil {
+			return nil
+		}
+		problems = append(problems, err)
+	}
+	return errors.Join(problems...)
 }
 
 // connectCluster is the connection of a real node; tests have others.

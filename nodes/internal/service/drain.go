@@ -44,6 +44,7 @@ type drains struct {
 	held     map[string]func() int64
 	running  Running // nil until the role is started
 	ordered  bool
+	leaving  bool // for good
 	drained  bool
 	err      error
 	deadline time.Time // of the present drain; zero = none
@@ -98,6 +99,17 @@ func (d *drains) started(r Running) {
 	}
 }
 
+// decommission is order for a node that does not come back. One that is under way or complete goes on.
+func (d *drains) decommission(limit time.Duration) {
+	d.mu.Lock()
+	already := d.leaving && d.err == nil
+	d.leaving = true
+	d.mu.Unlock()
+	if !already {
+		d.order(limit)
+	}
+}
+
 // order starts a drain, or replaces the deadline of the present one. limit zero means: as long as it takes. A node
 // that serves nothing yet is drained at once.
 func (d *drains) order(limit time.Duration) (done <-chan struct{}) {
@@ -113,13 +125,16 @@ func (d *drains) order(limit time.Duration) (done <-chan struct{}) {
 	}
 	finished := make(chan struct{})
 	d.cancel, d.done = cancel, finished
-	running := d.running
+	running, leaving := d.running, d.leaving
 	go func() {
 		defer close(finished)
 		defer cancel()
 		var err error
 		if running != nil {
 			err = running.Drain(ctx)
+		}
+		if leaver, can := running.(Leaver); can && leaving && err == nil {
+			err = leaver.Leave(ctx)
 		}
 		d.finish(err)
 	}()
@@ -178,6 +193,6 @@ func (d *drains) undo() error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.ordered, d.drained, d.err, d.cancel, d.done = false, false, nil, nil, nil
+	d.ordered, d.leaving, d.drained, d.err, d.cancel, d.done = false, false, false, nil, nil, nil
 	return nil
 }

@@ -64,8 +64,12 @@ func (b *boot) registerManagement(n *Node) {
 			return
 		}
 		_, by := pki.Peer(r.TLS)
-		n.Log.Info("drain ordered", "by", by, "deadline_seconds", req.DeadlineSeconds)
-		n.drains.order(time.Duration(req.DeadlineSeconds) * time.Second)
+		n.Log.Info("drain ordered", "by", by, "deadline_seconds", req.DeadlineSeconds, "decommission", req.Decommission)
+		if limit := time.Duration(req.DeadlineSeconds) * time.Second; req.Decommission {
+			n.drains.decommission(limit)
+		} else {
+			n.drains.order(limit)
+		}
 		management.WriteJSON(w, http.StatusAccepted, struct{}{})
 	})
 	mux.HandleFunc("DELETE /v1/drain", func(w http.ResponseWriter, _ *http.Request) {
@@ -168,7 +172,7 @@ func guard(next http.Handler) http.Handler {
 		case role == "":
 			management.Fail(w, &management.Error{Status: http.StatusUnauthorized, Message: "a certificate of this deployment is needed"})
 			return
-		case reading, r.URL.Path == "/v1/renew", slices.Contains(trusted, role):
+		case reading, r.URL.Path == "/v1/renew", r.URL.Path == "/v1/access", slices.Contains(trusted, role):
 		default:
 			management.Fail(w, &management.Error{Status: http.StatusForbidden, Message: fmt.Sprintf("%s (%s) may not do that: it is for the operator", name, role)})
 			return

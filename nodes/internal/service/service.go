@@ -30,6 +30,12 @@ type Running interface {
 // Resumer is a Running that can take work again after Drain (whose context has ended by then).
 type Resumer interface{ Resume() }
 
+// Leaver is a Running that hands over what it has when its node does not come back. Leave runs after Drain; it may be
+// interrupted and called again.
+type Leaver interface {
+	Leave(ctx context.Context) error
+}
+
 // Start makes a role of a booted node: it opens listeners and connections, but serves nothing before Run.
 type Start func(ctx context.Context, n *Node) (Running, error)
 

@@ -6,6 +6,7 @@ package clusterapi
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/clearwater-ims/clearwater/nodes/api/pki"
 	"github.com/clearwater-ims/clearwater/nodes/config"
 	"github.com/clearwater-ims/clearwater/nodes/internal/cluster"
+	"github.com/clearwater-ims/clearwater/nodes/store/internal/etcd"
 )
 
 // Documents is the configuration in the cluster.
@@ -36,12 +38,23 @@ type Registry interface {
 	Forget(ctx context.Context, name string) error
 }
 
+// Etcd is what the calls do with the cluster itself.
+type Etcd interface {
+	Leader(ctx context.Context) error
+	Peers(ctx context.Context) (id string, peers []cluster.Peer, err error)
+	RemovePeer(ctx context.Context, id uint64) error
+	Allow(ctx context.Context, node string, store bool) error
+	Disallow(ctx context.Context, node string) error
+}
+
 // API serves the calls.
 type API struct {
 	Documents Documents
 	Tokens    Tokens
 	Registry  Registry
-	Authority func() (*pki.Authority, error) // the site CA; an error while this node has none
+	Etcd      Etcd
+	Recover   func(ctx context.Context) (from string, err error) // makes a cluster of this node alone
+	Authority func() (*pki.Authority, error)                     // the site CA; an error while this node has none
 	Options   func() *config.Options
 	Log       *slog.Logger
 	Now       func() time.Time // nil: the system clock
@@ -56,6 +69,9 @@ func (a *API) Register(mux *http.ServeMux) {
 	mux.HandleFunc("PUT /v1/config/{type}", answer(a.putDocument))
 	mux.HandleFunc("GET /v1/cluster", answer(a.cluster))
 	mux.HandleFunc("DELETE /v1/nodes/{name}", answer(a.forget))
+	mux.HandleFunc("POST /v1/access", answer(a.access))
+	mux.HandleFunc("POST /v1/authority", answer(a.authority))
+	mux.HandleFunc("POST /v1/recover", answer(a.recover))
 }
 
 func (a *API) now() time.Time {
@@ -91,11 +107,14 @@ func (a *API) cluster(_ http.ResponseWriter, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	nodes, err := a.Registry.Nodes(r.Context()) // a linearizable read: it succeeds only with a quorum
+	nodes, err := a.Registry.Nodes(r.Context())
 	if err != nil {
 		return nil, err
 	}
 	c := management.Cluster{ID: id, Healthy: true, Members: members, Nodes: nodes}
+	if err := a.Etcd.Leader(r.Context()); err != nil { // a linearizable read: it succeeds only with a quorum
+		c.Healthy, c.Problem = false, etcd.ErrQuorum.Error()
+	}
 	for _, m := range members {
 		c.Healthy = c.Healthy && m.Healthy
 	}
@@ -110,7 +129,70 @@ func (a *API) forget(_ http.ResponseWriter, r *http.Request) (any, error) {
 		}
 		return nil, err
 	}
+	if err := a.expel(r.Context(), name); err != nil {
+		return nil, err
+	}
 	by, _ := pki.Peer(r.TLS)
 	a.Log.Info("a node was removed from the registry", "node", name, "by", by)
 	return struct{}{}, nil
+}
+
+// expel takes a forgotten node's rights in etcd, and its member there if it ran one.
+func (a *API) expel(ctx context.Context, name string) error {
+	if err := a.Etcd.Disallow(ctx, name); err != nil {
+		return err
+	}
+	_, peers, err := a.Etcd.Peers(ctx)
+	if err != nil {
+		return err
+	}
+	for _, p := range peers {
+		if p.Name == name && len(peers) > 1 {
+			return a.Etcd.RemovePeer(ctx, p.ID)
+		}
+	}
+	return nil
+}
+
+// access gives the caller its rights in etcd: whom this deployment has given a certificate as a node may be a client.
+func (a *API) access(_ http.ResponseWriter, r *http.Request) (any, error) {
+	name, role := pki.Peer(r.TLS)
+	if !config.Role(role).Known() {
+		return nil, refuse(http.StatusForbidden, name+" is no node")
+	}
+	if err := a.Etcd.Allow(r.Context(), name, role == string(config.Store)); err != nil {
+		return nil, err
+	}
+	return struct{}{}, nil
+}
+
+// authority hands the site CA to another store node.
+func (a *API) authority(_ http.ResponseWriter, r *http.Request) (any, error) {
+	name, role := pki.Peer(r.TLS)
+	if role != string(config.Store) {
+		return nil, refuse(http.StatusForbidden, fmt.Sprintf("%s (%s) may not sign: only store nodes may", name, role))
+	}
+	authority, err := a.Authority()
+	if err != nil {
+		return nil, fmt.Errorf("this node cannot sign: %w", err)
+	}
+	key, err := authority.KeyPEM()
+	if err != nil {
+		return nil, err
+	}
+	a.Log.Info("another store node got the site CA", "node", name)
+	return management.AuthorityResponse{Certificate: string(authority.CertificatePEM()), Key: string(key)}, nil
+}
+
+func (a *API) recover(_ http.ResponseWriter, r *http.Request) (any, error) {
+	by, _ := pki.Peer(r.TLS)
+	from, err := a.Recover(r.Context())
+	if errors.Is(err, etcd.ErrHealthy) {
+		return nil, refuse(http.StatusConflict, err.Error())
+	}
+	if err != nil {
+		return nil, err
+	}
+	a.Log.Warn("etcd is recovered from this node alone", "by", by, "from", from)
+	return management.RecoverResponse{From: from}, nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/clearwater-ims/clearwater/nodes/config"
 	"github.com/clearwater-ims/clearwater/nodes/internal/cluster"
 	"github.com/clearwater-ims/clearwater/nodes/store/internal/document"
+	"github.com/clearwater-ims/clearwater/nodes/store/internal/etcd"
 )
 
 // Types lists the documents that there can be.
@@ -72,12 +73,20 @@ func (a *API) putDocument(w http.ResponseWriter, r *http.Request) (any, error) {
 		return nil, a.conflict(typ, d.Revision, old)
 	}
 	if err != nil {
-		return nil, err
+		return nil, a.unwritten(r, err)
 	}
 	a.Log.Info("configuration changed", "type", typ, "author", d.Author, "revision", stored.Revision,
 		"was", old.Revision, "diff", document.Diff(old.Text, d.Text))
 	stored.Warnings = warnings
 	return stored, nil
+}
+
+// unwritten says why a write failed, in words for the operator where it is for want of a quorum.
+func (a *API) unwritten(r *http.Request, err error) error {
+	if a.Etcd.Leader(r.Context()) != nil {
+		return refuse(http.StatusServiceUnavailable, fmt.Sprintf("%v (%v)", etcd.ErrQuorum, err))
+	}
+	return err
 }
 
 func (a *API) conflict(typ string, seen int64, now management.Document) error {

@@ -104,6 +104,9 @@ func (a *API) join(w http.ResponseWriter, r *http.Request) (any, error) {
 			return nil, err
 		}
 	}
+	if err := a.Etcd.Allow(r.Context(), req.Name, t.Role == string(config.Store)); err != nil {
+		return nil, err
+	}
 	o := a.Options()
 	resp, err := a.sign(req.CSR, pki.Subject{
 		Name: req.Name, Role: t.Role, Addresses: t.Addresses, DNSNames: pki.Names(config.Role(t.Role), req.Name, o.Site, o.Zone),

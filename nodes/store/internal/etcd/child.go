@@ -60,7 +60,11 @@ func (m Member) config() *embed.Config {
 	c.Name, c.Dir = m.Name, m.data()
 	c.ListenClientUrls, c.AdvertiseClientUrls = m.urls(m.ClientPort), m.urls(m.ClientPort)
 	c.ListenPeerUrls, c.AdvertisePeerUrls = m.urls(m.PeerPort), m.urls(m.PeerPort)
-	c.InitialCluster = m.Name + "=" + m.urls(m.PeerPort)[0].String()
+	c.InitialCluster = m.Name + "=" + m.peerURL()
+	if m.Initial != "" {
+		c.InitialCluster = m.Initial
+	}
+	c.ForceNewCluster, c.MaxLearners = m.Force, maxLearners
 	c.InitialClusterToken = m.Token
 	c.ClusterState = embed.ClusterStateFlagExisting // refuses to found a cluster where the data is gone
 	if m.New {
@@ -69,6 +73,7 @@ func (m Member) config() *embed.Config {
 	tls := transport.TLSInfo{CertFile: m.CertFile, KeyFile: m.KeyFile, TrustedCAFile: m.CAFile, ClientCertAuth: true}
 	c.ClientTLSInfo, c.PeerTLSInfo = tls, tls
 	c.PeerTLSInfo.AllowedHostnames = []string{m.PeerName}
+	c.PeerTLSInfo.SkipClientSANVerify = true // the name above is asked for; a source address need not be the member's
 	c.TlsMinVersion = "TLS1.3"
 	c.EnableGRPCGateway = false
 	c.AutoCompactionMode, c.AutoCompactionRetention = embed.CompactorModePeriodic, "1h"

@@ -1,6 +1,7 @@
 // Package etcd runs this node's member of the site's etcd as a child process of the same binary: the store starts and
-// restarts it (Supervisor), the hidden command "store etcd" is it (Main). A member that once was in a cluster comes
-// back from its data folder; a new cluster is made only when Bootstrap is called, never by itself.
+// restarts it (Supervisor), the hidden command "store etcd" is it (Main). Membership decides whether this node runs one
+// at all: a site has 1, 3 or 5 voting members, its further store nodes are clients. A member that once was in a cluster
+// comes back from its data folder; a new cluster is made only when an order says so, never by itself.
 package etcd
 
 import (
@@ -30,6 +31,8 @@ type Member struct {
 	CAFile     string `json:"ca_file"`
 	PeerName   string `json:"peer_name"` // DNS name that certificates of members hold
 	New        bool   `json:"new"`       // found a cluster of this one member if the folder holds none
+	Initial    string `json:"initial"`   // name=peer URL of all members, when joining an existing cluster
+	Force      bool   `json:"force"`     // go on alone from what the folder holds: the others are lost
 }
 
 // Client is the address of the member for clients.
@@ -41,9 +44,34 @@ func (m Member) urls(port int) []url.URL {
 
 func (m Member) data() string { return filepath.Join(m.Directory, "data") }
 
+// peerURL names the member to the others.
+func (m Member) peerURL() string { return m.urls(m.PeerPort)[0].String() }
+
+// hasData tells whether the member has ever run.
+func (m Member) hasData() bool {
+	_, err := os.Stat(filepath.Join(m.data(), "member", "wal"))
+	return err == nil
+}
+
+// wipe removes what a member that is in no cluster any more has left.
+func (m Member) wipe() error {
+	if err := os.RemoveAll(m.data()); err != nil {
+		return fmt.Errorf("removing the data of a former etcd member: %w", err)
+	}
+	return nil
+}
+
+// Kinds of belonging to a cluster.
+const (
+	kindMember = ""       // this node runs a member
+	kindClient = "client" // it does not: others do
+)
+
 // Founded is what is kept of a cluster that this node belongs to.
 type Founded struct {
 	ClusterID string `json:"cluster_id"`
+	Kind      string `json:"kind,omitempty"`
+	Initial   string `json:"initial,omitempty"` // of a member that is joining
 }
 
 func (m Member) foundedFile() string { return filepath.Join(m.Directory, "cluster.json") }

@@ -6,13 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync/atomic"
-	"time"
 
 	"github.com/clearwater-ims/clearwater/nodes/api/management"
 	"github.com/clearwater-ims/clearwater/nodes/api/pki"
@@ -26,15 +24,12 @@ const (
 	authorityKey  = "site-ca.key"
 )
 
-const poll = 250 * time.Millisecond // while waiting for a member to come up
-
-// ErrNotMember says why a node that has joined runs no member: nobody bootstrapped it.
-var ErrNotMember = errors.New("this node belongs to no etcd cluster: it was not bootstrapped, and joining an existing one needs the distributed engine")
-
 // order is a bootstrap that was ordered and may be under way. It is on disk from the order until the cluster is
 // founded, so that a crash in between neither loses it nor leaves half a cluster.
 type order struct {
-	SharedConfig string `json:"shared_config"`
+	SharedConfig string            `json:"shared_config"`
+	Documents    map[string]string `json:"documents,omitempty"` // further ones, of a recovery
+	Author       string            `json:"author,omitempty"`
 }
 
 func (m Member) orderFile() string { return filepath.Join(m.Directory, "bootstrap.json") }
@@ -46,19 +41,36 @@ func (m Member) Order(req management.BootstrapRequest, keys string, roots []byte
 	if err != nil {
 		return nil, err
 	}
-	text, err := json.Marshal(order{SharedConfig: Lines(req.SharedConfig)})
+	if err := KeepAuthority(keys, []byte(req.SiteCA), []byte(req.SiteCAKey)); err != nil {
+		return nil, err
+	}
+	return authority, m.keep(order{SharedConfig: Lines(req.SharedConfig), Author: "bootstrap"})
+}
+
+func (m Member) keep(o order) error {
+	text, err := json.Marshal(o)
+	if err == nil {
+		err = os.MkdirAll(m.Directory, 0o700)
+	}
+	if err == nil {
+		err = writeFile(m.orderFile(), text)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("keeping the order to bootstrap: %w", err)
+		return fmt.Errorf("keeping the order to found a cluster: %w", err)
 	}
-	if err := errors.Join(os.MkdirAll(m.Directory, 0o700), os.MkdirAll(keys, 0o700)); err != nil {
-		return nil, fmt.Errorf("keeping the order to bootstrap: %w", err)
+	return nil
+}
+
+// KeepAuthority writes the site CA beside the node's keys.
+func KeepAuthority(keys string, cert, key []byte) error {
+	err := os.MkdirAll(keys, 0o700)
+	if err == nil {
+		err = errors.Join(writeFile(filepath.Join(keys, authorityKey), key), writeFile(filepath.Join(keys, authorityCert), cert))
 	}
-	err = errors.Join(writeFile(filepath.Join(keys, authorityKey), []byte(req.SiteCAKey)),
-		writeFile(filepath.Join(keys, authorityCert), []byte(req.SiteCA)), writeFile(m.orderFile(), text))
 	if err != nil {
-		return nil, fmt.Errorf("keeping the order to bootstrap: %w", err)
+		return fmt.Errorf("keeping the site CA: %w", err)
 	}
-	return authority, nil
+	return nil
 }
 
 func checkAuthority(req management.BootstrapRequest, roots []byte) (*pki.Authority, error) {
@@ -103,69 +115,8 @@ func Lines(options map[string]string) string {
 	return b.String()
 }
 
-// Founder runs the member of a node that is in a cluster, and founds the cluster of one that was ordered to.
-type Founder struct {
-	Member     Member
-	Supervisor *Supervisor // its Member is set by Run
-	Cluster    *cluster.Client
-	Founded    func(clusterID string) // called once, when the id of the cluster is known
-	Log        *slog.Logger
-
-	state atomic.Pointer[error] // why the member cannot be used now; a nil error when it can
-}
-
-var errStarting = errors.New("the etcd member is starting")
-
-// Usable returns nil while the member has a leader and answers.
-func (f *Founder) Usable() error {
-	if err := f.state.Load(); err != nil {
-		return *err
-	}
-	return errStarting
-}
-
-// Run runs the member until ctx ends. A node that belongs to no cluster and has no order runs none.
-func (f *Founder) Run(ctx context.Context) error {
-	founded, ok, err := f.Member.Founded()
-	if err != nil {
-		return err
-	}
-	var isNew atomic.Bool
-	isNew.Store(!ok)
-	ordered, err := f.ordered()
-	switch {
-	case ok:
-		f.Founded(founded.ClusterID)
-	case err != nil:
-		return err
-	case ordered == nil:
-		f.Log.Error("no etcd member is started", "error", ErrNotMember)
-		f.set(ErrNotMember)
-		<-ctx.Done()
-		return nil
-	}
-	f.Supervisor.Member = func() Member {
-		m := f.Member
-		m.New = isNew.Load()
-		return m
-	}
-	watchCtx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go f.watch(watchCtx, func() error {
-		if !isNew.Load() {
-			return nil
-		}
-		if err := f.found(watchCtx, ordered); err != nil {
-			return err
-		}
-		isNew.Store(false)
-		return nil
-	})
-	return f.Supervisor.Run(ctx)
-}
-
-func (f *Founder) ordered() (*order, error) {
-	text, err := os.ReadFile(f.Member.orderFile())
+func (m Member) ordered() (*order, error) {
+	text, err := os.ReadFile(m.orderFile())
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
@@ -179,50 +130,35 @@ func (f *Founder) ordered() (*order, error) {
 	return &o, nil
 }
 
-// watch keeps asking the member, and calls settle when it answers.
-func (f *Founder) watch(ctx context.Context, settle func() error) {
-	tick := time.NewTicker(poll)
-	defer tick.Stop()
-	for {
-		err := f.Cluster.Leader(ctx)
-		if err == nil {
-			err = settle()
-		}
-		f.set(err)
-		if err == nil {
-			tick.Reset(4 * poll)
-		} else {
-			tick.Reset(poll)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
-}
-
-func (f *Founder) set(err error) { f.state.Store(&err) }
-
-// found finishes a bootstrap once the member has a leader. Each step can be done again after a crash.
-func (f *Founder) found(ctx context.Context, o *order) error {
+// found carries an order out once the member has a leader. Each step can be done again after a crash.
+func (m *Membership) found(ctx context.Context, o *order) error {
+	documents := maps.Clone(o.Documents)
 	if o.SharedConfig != "" {
-		_, err := f.Cluster.PutDocument(ctx, management.Document{Type: config.SharedFile, Text: o.SharedConfig, Author: "bootstrap"})
+		if documents == nil {
+			documents = map[string]string{}
+		}
+		documents[config.SharedFile] = o.SharedConfig
+	}
+	for typ, text := range documents {
+		_, err := m.Own.PutDocument(ctx, management.Document{Type: typ, Text: text, Author: o.Author})
 		if err != nil && !errors.Is(err, cluster.ErrConflict) { // written before a crash
 			return err
 		}
 	}
-	id, _, err := f.Cluster.Members(ctx)
+	id, _, err := m.Own.Peers(ctx)
 	if err != nil {
 		return err
 	}
-	if err := f.Member.SetFounded(Founded{ClusterID: id}); err != nil {
+	if err := m.Own.Secure(ctx, m.Member.Name); err != nil {
 		return err
 	}
-	if err := os.Remove(f.Member.orderFile()); err != nil {
+	if err := m.Member.SetFounded(Founded{ClusterID: id}); err != nil {
+		return err
+	}
+	if err := os.Remove(m.Member.orderFile()); err != nil {
 		return fmt.Errorf("ending the bootstrap: %w", err)
 	}
-	f.Log.Info("founded an etcd cluster", "cluster_id", id)
-	f.Founded(id)
+	m.Log.Info("founded an etcd cluster", "cluster_id", id)
+	m.Founded(id)
 	return nil
 }
