@@ -18,6 +18,7 @@ import (
 	"github.com/clearwater-ims/clearwater/nodes/edge/internal/pcscf"
 	"github.com/clearwater-ims/clearwater/nodes/edge/internal/turn"
 	"github.com/clearwater-ims/clearwater/nodes/internal/hss"
+	"github.com/clearwater-ims/clearwater/nodes/internal/overload"
 	"github.com/clearwater-ims/clearwater/nodes/internal/proxy"
 	"github.com/clearwater-ims/clearwater/nodes/internal/resolve"
 	"github.com/clearwater-ims/clearwater/nodes/internal/rpc"
@@ -33,6 +34,7 @@ type edge struct {
 	core      *proxy.Core
 	transport *transport.Layer
 	upstream  *transport.Pool
+	limiter   *overload.Limiter
 	turn      *turn.Server // nil: none
 	hss       *rpc.Client  // nil in tests that ask nobody
 }
@@ -60,6 +62,7 @@ func start(ctx context.Context, n *service.Node) (service.Running, error) {
 			o = &changed
 		}
 		e.function.SetOptions(o)
+		e.limiter.SetOptions(o.EdgeThrottle)
 	})
 	n.ReadyWhen("upstream", e.upstream.Ready)
 	n.Holds("registrations", e.function.Registrations)
@@ -102,12 +105,14 @@ func compose(ctx context.Context, o *config.Options, p parts) (*edge, error) {
 		return nil, err
 	}
 	e := &edge{transport: wire}
+	e.limiter = overload.New("edge", o.EdgeThrottle, overload.Deps{Metrics: p.metrics, Waiting: wire.Unread})
 	e.function = pcscf.New(o, pcscf.Deps{Flows: wire, Now: time.Now, Log: p.log, Metrics: p.metrics})
 	e.upstream = wire.NewPool(transport.PoolConfig{
 		Listener: pcscf.Core, Size: o.UpstreamConnections, Recycle: o.UpstreamRecycle,
 	}, &upstream{p})
 	e.core = proxy.New(proxy.Config{
 		Accept: e.function.Accept, Local: e.function.Local, SentBy: e.function.SentBy, Here: e.function.Here, StayUDP: o.DisableTCPSwitch,
+		Overload: overload.SIP{Limiter: e.limiter, Class: e.function.Class, Ours: func(f proxy.Flow) bool { return f.Listener() == pcscf.Core }},
 	}, proxy.Deps{Resolver: p.resolver, Wire: coreSide{wire, e.upstream}, Log: p.log, Observe: e.function})
 	e.turn, err = newTURN(ctx, o, p, certificate)
 	return e, err
@@ -127,6 +132,7 @@ func (e *edge) Run(ctx context.Context) error {
 	group.Go(func() error { return e.transport.Run(ctx, e.core) })
 	group.Go(func() error { return e.upstream.Run(ctx) })
 	group.Go(func() error { return e.function.Run(ctx) })
+	group.Go(func() error { return e.limiter.Run(ctx) })
 	if e.turn != nil {
 		group.Go(func() error { return e.turn.Run(ctx) })
 	}

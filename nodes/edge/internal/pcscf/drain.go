@@ -25,6 +25,7 @@ func (e *Edge) Run(ctx context.Context) error {
 func (e *Edge) sweep() {
 	now := e.deps.Now()
 	e.users.sweep(now)
+	e.emergency.users.sweep(now)
 	e.dialogs.sweep(now, e.alive)
 }
 

@@ -47,8 +47,10 @@ type Edge struct {
 	settings atomic.Pointer[settings]
 	users    users
 	dialogs  dialogs
-	draining atomic.Bool
-	metrics  *metrics
+
+	emergency emergencyUsers
+	draining  atomic.Bool
+	metrics   *metrics
 }
 
 // New makes the function.
@@ -57,6 +59,7 @@ func New(o *config.Options, deps Deps) *Edge {
 	e.SetOptions(o)
 	e.users.init()
 	e.dialogs.init()
+	e.emergency.init(deps.Metrics)
 	e.metrics = newMetrics(deps.Metrics, e)
 	return e
 }
@@ -125,9 +128,11 @@ func (h *handler) Initial(_ context.Context, r *proxy.Request) proxy.Decision {
 		return h.terminate(r, true)
 	case r.Msg.Method == sip.REGISTER:
 		return h.registerUp(r)
-	default:
-		return h.originate(r)
 	}
+	if service, ok := h.set.service(r.Msg, r.Flow); ok {
+		return h.emergencyCall(r, service)
+	}
+	return h.originate(r)
 }
 
 // InDialog implements proxy.Handler.
@@ -193,6 +198,7 @@ type settings struct {
 	cdf         string
 	key         *signer
 	trunks      map[netip.Addr]bool
+	emergencies emergencies
 }
 
 // accessPorts are the ports of the untrusted side; 0 turns one off.
@@ -211,7 +217,7 @@ func newSettings(o *config.Options) *settings {
 		hosts: map[string]bool{}, homes: map[string]bool{}, home: strings.ToLower(o.HomeDomain), publicHost: o.PublicHostname,
 		coreAddr: sip.HostPort(o.LocalIP, config.PortEdgeTrusted), ports: accessPorts(o), publicIPv6: cmp.Or(o.PublicIPv6, o.LocalIPv6), accessVia: map[resolve.Transport]string{},
 		upstream:    "<sip:" + sip.HostPort(o.UpstreamHostname, o.UpstreamPort) + ";transport=TCP;lr>",
-		drainAnswer: o.EdgeDrainAnswer, sipName: o.Zone, cdf: o.CDFIdentity, key: newSigner([]byte(o.FlowKey)), trunks: map[netip.Addr]bool{},
+		drainAnswer: o.EdgeDrainAnswer, sipName: o.Zone, cdf: o.CDFIdentity, key: newSigner([]byte(o.FlowKey)), emergencies: newEmergencies(o), trunks: map[netip.Addr]bool{},
 	}
 	for kind, port := range s.ports {
 		s.accessVia[kind] = sip.HostPort(o.PublicIP, port)

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/clearwater-ims/clearwater/nodes/internal/emergency"
 	"github.com/clearwater-ims/clearwater/nodes/internal/proxy"
 	"github.com/clearwater-ims/clearwater/nodes/internal/resolve"
 	"github.com/clearwater-ims/clearwater/nodes/internal/sip"
@@ -18,6 +19,7 @@ type registering struct {
 	to       string   // To as written
 	contacts []string // keys of the Contacts
 	all      bool     // Contact: *
+	sos      bool     // for emergency calls only
 }
 
 // registerUp passes a REGISTER of a phone to the I-CSCF (TS 24.229 5.2.2).
@@ -41,17 +43,18 @@ func (h *handler) registerUp(r *proxy.Request) proxy.Decision {
 		if err != nil {
 			return refuse(r, 400, err.Error())
 		}
-		if u, err := sip.ParseURI(a.URI); err == nil {
-			if _, sos := u.Param("sos"); sos {
+		if emergency.Contact(c) {
+			if !h.set.emergencies.registrations {
 				return refuse(r, 503, "emergency registration is not offered here")
 			}
+			reg.sos = true
 		}
 		if e, ok := sip.Param(a.Params, "expires"); ok {
 			zero = e == "0"
 		}
 		reg.contacts = append(reg.contacts, contactKey(a))
 	}
-	if h.edge.draining.Load() && !zero {
+	if h.edge.draining.Load() && !zero && !reg.sos {
 		return h.goElsewhere(r)
 	}
 	h.register = reg
@@ -181,10 +184,10 @@ func hideKeys(m *sip.Message) {
 
 // bindContacts remembers, for each Contact of the request, what the registrar has granted.
 func (h *handler) bindContacts(m *sip.Message) {
-	reg, edge := h.register, h.edge
+	reg, edge, users := h.register, h.edge, h.edge.registry(h.register)
 	id, now := reg.flow.ID(), edge.deps.Now()
 	if reg.all {
-		edge.users.unbind(id, reg.identity, "")
+		users.unbind(id, reg.identity, "")
 		return
 	}
 	granted := map[string]time.Duration{}
@@ -201,12 +204,12 @@ func (h *handler) bindContacts(m *sip.Message) {
 	for _, key := range reg.contacts {
 		life := granted[key]
 		if life <= 0 {
-			edge.users.unbind(id, reg.identity, key)
+			users.unbind(id, reg.identity, key)
 			continue
 		}
-		edge.users.bind(id, reg.user(m), key, now.Add(life), func() {
+		users.bind(id, reg.user(m), key, now.Add(life), func() {
 			if reg.flow.Reliable() { // a UDP flow never closes
-				reg.flow.OnClose(func() { edge.users.drop(id) })
+				reg.flow.OnClose(func() { users.drop(id) })
 			}
 		})
 	}
