@@ -15,11 +15,9 @@ const (
 	whyAS       = "not supported yet: this application server is not part of the router"
 	whyMail     = "not supported yet: the portal sends no mail"
 	whySNMP     = "not supported yet: there are no SNMP alarms; the same events are metrics on /metrics"
-	whyPBX      = "not supported yet: calls of PBXs that do not register are not taken"
 	whyThrottle = "accepted, no effect: there is no such process here that would throttle"
 	whyLogs     = "accepted, no effect: logs go to standard output or log_directory; journald or logrotate bounds them"
 	whySAS      = "accepted, no effect: there is no Service Assurance Server; traces are in the logs"
-	whyPeering  = "not supported yet: the edge is no IBCF for other networks"
 	whySites    = "not supported yet: a deployment has one site"
 	whyPorts    = "accepted, no effect: the management address of a node is management_local_ip"
 )
@@ -64,7 +62,7 @@ func legacyOptions() []spec {
 		number("ralf_threads", "25", 1, 10000, whyCores),
 
 		yes("request_shared_ifcs", "N", "accepted, no effect: shared sets of criteria are used wherever a profile names one"),
-		list("pbxes", "ips", whyPBX), text("pbx_service_route", "sipuri", whyPBX), list("bono_servers", "hosts", whyPeering),
+		list("bono_servers", "hosts", "accepted, no effect: edges are found by the name of the zone"),
 
 		number("num_http_threads", "", 1, 10000, whyCores), number("num_http_worker_threads", "", 1, 10000, whyCores), number("sprout_http_threads", "", 1, 10000, whyCores),
 		number("homestead_http_threads", "", 1, 10000, whyCores), number("num_worker_threads", "", 1, 10000, whyCores), number("sprout_worker_threads", "", 1, 10000, whyCores),
@@ -76,7 +74,7 @@ func legacyOptions() []spec {
 
 		list("snmp_ip", "ips", whySNMP), list("snmp_notification_types", "snmptypes", whySNMP), yes("sas_use_signaling_interface", "N", whySAS),
 
-		user(text("max_log_directory_size", "disklimit", whyLogs)), user(text("ibcf_domain", "host", whyPeering)),
+		user(text("max_log_directory_size", "disklimit", whyLogs)),
 	}
 }
 

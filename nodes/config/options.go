@@ -96,6 +96,8 @@ type Options struct {
 	EmergencyRegistration bool     `option:"allow_emergency_registration" scope:"shared" default:"N"`
 	EmergencyUnregistered bool     `option:"allow_unregistered_emergency_calls" scope:"shared" default:"N"`
 
+	PBXes           []string `option:"pbxes" scope:"shared" check:"ips"`
+	PBXServiceRoute string   `option:"pbx_service_route" scope:"shared" check:"sipuri"`
 	// STUN and TURN on the edge.
 	TURNPort       int      `option:"turn_port" scope:"shared" default:"3478" min:"0" max:"65535"`
 	TURNTLSPort    int      `option:"turn_tls_port" scope:"shared" default:"5349" min:"0" max:"65535"`
@@ -142,6 +144,8 @@ type Options struct {
 	UpstreamConnections int           `option:"upstream_connections" scope:"user" default:"50" min:"1" max:"1000"`
 	UpstreamRecycle     time.Duration `option:"upstream_recycle_connections" scope:"user" unit:"s" min:"0" max:"2147483"`
 	TrustedPeers        []string      `option:"trusted_peers" scope:"user" check:"ips"`
+	IBCFDomain          string        `option:"ibcf_domain" scope:"user" check:"host"`
+	IBCFStripIdentity   []string      `option:"ibcf_strip_identity" scope:"user" check:"ips"`
 	Authentication      string        `option:"authentication" scope:"user" default:"challenge" check:"authentication"`
 }
 

@@ -106,7 +106,7 @@ func compose(ctx context.Context, o *config.Options, p parts) (*edge, error) {
 	}
 	e := &edge{transport: wire}
 	e.limiter = overload.New("edge", o.EdgeThrottle, overload.Deps{Metrics: p.metrics, Waiting: wire.Unread})
-	e.function = pcscf.New(o, pcscf.Deps{Flows: wire, Now: time.Now, Log: p.log, Metrics: p.metrics})
+	e.function = pcscf.New(o, pcscf.Deps{Flows: wire, Resolver: p.resolver, Now: time.Now, Log: p.log, Metrics: p.metrics})
 	e.upstream = wire.NewPool(transport.PoolConfig{
 		Listener: pcscf.Core, Size: o.UpstreamConnections, Recycle: o.UpstreamRecycle,
 	}, &upstream{p})

@@ -13,8 +13,14 @@ import (
 // Service-Route, whatever Route it has, as the identity that is registered on the flow.
 func (h *handler) originate(r *proxy.Request) proxy.Decision {
 	m := r.Msg
-	if h.set.trunks[r.Flow.Remote().Addr().Unmap()] {
+	switch h.caller = h.set.kind(r.Flow.Remote()); h.caller {
+	case trunk:
 		return h.fromTrunk(r)
+	case pbx:
+		if u, _ := h.edge.users.any(r.Flow.ID(), h.edge.deps.Now(), ""); u == nil {
+			return h.fromPBX(r)
+		}
+		h.caller = phone // one that registers
 	}
 	wanted, why := preferred(m)
 	if why != "" {
@@ -97,31 +103,6 @@ func (h *handler) identify(r *proxy.Request, wanted []sip.URI) (u *user, identit
 	return u, []string{u.identities[0]}, 0, ""
 }
 
-// fromTrunk passes a request of a trusted peer to the I-CSCF as a call to one of our users. It may not ask for
-// originating services.
-func (h *handler) fromTrunk(r *proxy.Request) proxy.Decision {
-	m := r.Msg
-	_, orig := r.Own.Param("orig")
-	for _, v := range m.All(sip.Route) {
-		u, err := sip.AddressURI(v)
-		_, has := u.Param("orig")
-		orig = orig || has || err != nil
-	}
-	if orig {
-		return h.forbid(r, "a trunk may not originate for our users")
-	}
-	identities := m.All(sip.PAssertedIdentity)
-	h.stripUntrusted(m)
-	m.Del(sip.Route, sip.RecordRoute, sip.PPreferredIdentity, sip.PAssertedIdentity)
-	for _, id := range identities {
-		m.Add(sip.PAssertedIdentity, id)
-	}
-	h.charge(m)
-	m.Push(sip.Route, h.set.upstream)
-	h.recordFromPhone(m, r.Flow)
-	return proxy.Forward(proxy.Target{Msg: m})
-}
-
 // within passes a phone's request inside a dialog along the dialog's Routes. The token in the Route that names us
 // carries a seal over the others (see token.go), so a phone cannot send it anywhere else.
 func (h *handler) within(r *proxy.Request) proxy.Decision {
@@ -142,7 +123,8 @@ func (h *handler) within(r *proxy.Request) proxy.Decision {
 		from = u.Canonical()
 	}
 	u, name := h.edge.users.any(r.Flow.ID(), h.edge.deps.Now(), from)
-	if id != r.Flow.ID() && u == nil {
+	h.caller = h.set.kind(r.Flow.Remote())
+	if id != r.Flow.ID() && u == nil && (h.caller == phone || id.Remote.Addr() != r.Flow.Remote().Addr()) {
 		return h.forbid(r, "the dialog belongs to another flow")
 	}
 	if len(rest) == 0 {
@@ -150,22 +132,20 @@ func (h *handler) within(r *proxy.Request) proxy.Decision {
 			return refuse(r, 404, "the dialog leads nowhere")
 		}
 	}
-	trunk := h.set.trunks[r.Flow.Remote().Addr().Unmap()]
-	asserted := m.All(sip.PAssertedIdentity)
-	h.stripUntrusted(m)
-	m.Del(sip.PPreferredIdentity, sip.PAssertedIdentity, sip.RecordRoute, sip.Path)
 	switch {
-	case trunk:
-		for _, v := range asserted {
-			m.Add(sip.PAssertedIdentity, v)
+	case h.caller == trunk:
+		h.enter(m, r.Flow)
+	default:
+		h.stripUntrusted(m)
+		m.Del(sip.PPreferredIdentity, sip.PAssertedIdentity, sip.RecordRoute, sip.Path)
+		if u != nil && m.Method != sip.ACK {
+			if name == "" {
+				name = u.identities[0]
+			}
+			m.Set(sip.PAssertedIdentity, "<"+name+">")
 		}
-	case u != nil && m.Method != sip.ACK:
-		if name == "" {
-			name = u.identities[0]
-		}
-		m.Set(sip.PAssertedIdentity, "<"+name+">")
+		h.charge(m)
 	}
-	h.charge(m)
 	h.peer = id
 	h.dialog = dialogKey{m.CallID(), id}
 	return proxy.Forward(proxy.Target{Msg: m})
@@ -212,7 +192,12 @@ func (h *handler) coreRoute() string { return "<sip:" + h.set.coreAddr + ";trans
 
 // toCaller takes a response to a phone's request: nothing of the core's own leaves, and our Record-Route gets its seal.
 func (h *handler) toCaller(m *sip.Message) {
-	stripToPhone(m)
+	if h.caller == trunk {
+		h.answerPeer(m)
+	} else {
+		stripToPhone(m)
+	}
+	hideKeys(m)
 	m.Del(sip.Path, sip.ServiceRoute)
 	if !startsDialog(h.method) || m.Status >= 300 || m.Status == 100 || h.dialog.callID == "" {
 		return

@@ -28,17 +28,24 @@ const (
 	Core   = "core"
 )
 
-// Flows finds a flow again by its identity.
+// Flows finds a flow again by its identity, and opens those to peers.
 type Flows interface {
 	Lookup(id transport.ID) (*transport.Flow, bool)
+	FlowFrom(listener string, hop resolve.Hop) (*transport.Flow, error)
+}
+
+// Resolver finds the hops of a peer's name.
+type Resolver interface {
+	SIP(ctx context.Context, t resolve.Target) ([]resolve.Hop, error)
 }
 
 // Deps is what the function works with.
 type Deps struct {
-	Flows   Flows
-	Now     func() time.Time
-	Log     *slog.Logger
-	Metrics prometheus.Registerer // may be nil
+	Flows    Flows
+	Resolver Resolver
+	Now      func() time.Time
+	Log      *slog.Logger
+	Metrics  prometheus.Registerer // may be nil
 }
 
 // Edge is the function.
@@ -114,10 +121,14 @@ type handler struct {
 	dialog   dialogKey    // of a request that may begin or end one
 	method   string       // of the request
 	peer     transport.ID // the flow of the calling phone
+	caller   kind         // what the calling flow leads to
+	callee   kind         // what the called flow leads to
+	vector   string       // P-Charging-Vector of the request, as it went into the core or came out of it
+	outward  *outward     // of a request to a peer
 }
 
 // Initial implements proxy.Handler.
-func (h *handler) Initial(_ context.Context, r *proxy.Request) proxy.Decision {
+func (h *handler) Initial(ctx context.Context, r *proxy.Request) proxy.Decision {
 	h.method = r.Msg.Method
 	switch {
 	case r.Local: // a Route or Request-URI that leads back to this node
@@ -125,7 +136,7 @@ func (h *handler) Initial(_ context.Context, r *proxy.Request) proxy.Decision {
 	case r.Msg.Method == sip.ACK: // one without a To tag acknowledges nothing
 		return proxy.Silence()
 	case r.Flow.Listener() == Core:
-		return h.terminate(r, true)
+		return h.terminate(ctx, r, true)
 	case r.Msg.Method == sip.REGISTER:
 		return h.registerUp(r)
 	}
@@ -136,13 +147,13 @@ func (h *handler) Initial(_ context.Context, r *proxy.Request) proxy.Decision {
 }
 
 // InDialog implements proxy.Handler.
-func (h *handler) InDialog(_ context.Context, r *proxy.Request) proxy.Decision {
+func (h *handler) InDialog(ctx context.Context, r *proxy.Request) proxy.Decision {
 	h.method = r.Msg.Method
 	switch {
 	case r.Local:
 		return refuse(r, 404, "the request leads back to the edge")
 	case r.Flow.Listener() == Core:
-		return h.terminate(r, false)
+		return h.terminate(ctx, r, false)
 	default:
 		return h.within(r)
 	}
@@ -156,6 +167,13 @@ func (h *handler) Response(r *proxy.Reply) proxy.Verdict {
 			r.Msg.Status, r.Msg.Reason = 504, sip.StatusText(504)
 		}
 		h.registered(r.Msg)
+	case h.outward != nil:
+		if next, more := h.nextPeer(r); more {
+			return proxy.Instead(next)
+		}
+		h.fromPeer(r)
+	case h.fromCore && h.callee == trunk:
+		h.fromPeer(r)
 	case h.fromCore:
 		h.fromPhone(r)
 	default:
@@ -199,6 +217,9 @@ type settings struct {
 	key         *signer
 	trunks      map[netip.Addr]bool
 	emergencies emergencies
+	pbxes       map[netip.Addr]bool
+	mistrusted  map[netip.Addr]bool // trunks whose word on identities counts for nothing
+	pbxRoute    string              // Route value for their calls; "" is upstream
 }
 
 // accessPorts are the ports of the untrusted side; 0 turns one off.
@@ -217,23 +238,22 @@ func newSettings(o *config.Options) *settings {
 		hosts: map[string]bool{}, homes: map[string]bool{}, home: strings.ToLower(o.HomeDomain), publicHost: o.PublicHostname,
 		coreAddr: sip.HostPort(o.LocalIP, config.PortEdgeTrusted), ports: accessPorts(o), publicIPv6: cmp.Or(o.PublicIPv6, o.LocalIPv6), accessVia: map[resolve.Transport]string{},
 		upstream:    "<sip:" + sip.HostPort(o.UpstreamHostname, o.UpstreamPort) + ";transport=TCP;lr>",
-		drainAnswer: o.EdgeDrainAnswer, sipName: o.Zone, cdf: o.CDFIdentity, key: newSigner([]byte(o.FlowKey)), emergencies: newEmergencies(o), trunks: map[netip.Addr]bool{},
+		drainAnswer: o.EdgeDrainAnswer, sipName: o.Zone, cdf: o.CDFIdentity, key: newSigner([]byte(o.FlowKey)), emergencies: newEmergencies(o),
+		trunks: addresses(o.TrustedPeers), pbxes: addresses(o.PBXes), mistrusted: addresses(o.IBCFStripIdentity),
+	}
+	if o.PBXServiceRoute != "" {
+		s.pbxRoute = "<" + o.PBXServiceRoute + ">"
 	}
 	for kind, port := range s.ports {
 		s.accessVia[kind] = sip.HostPort(o.PublicIP, port)
 	}
-	for _, host := range append(append([]string{o.LocalIP, o.PublicIP, o.PublicHostname, o.LocalIPv6, o.PublicIPv6}, o.AliasList...), o.EdgeAliasList...) {
+	for _, host := range append(append([]string{o.LocalIP, o.PublicIP, o.PublicHostname, o.LocalIPv6, o.PublicIPv6, o.IBCFDomain}, o.AliasList...), o.EdgeAliasList...) {
 		if host != "" {
 			s.hosts[strings.ToLower(host)] = true
 		}
 	}
 	for _, host := range append([]string{o.HomeDomain, o.Zone}, o.AdditionalHomeDomains...) {
 		s.homes[strings.ToLower(host)] = true
-	}
-	for _, peer := range o.TrustedPeers {
-		if a, err := netip.ParseAddr(peer); err == nil {
-			s.trunks[a.Unmap()] = true
-		}
 	}
 	return s
 }

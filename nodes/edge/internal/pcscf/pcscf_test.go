@@ -45,7 +45,7 @@ func options(t *testing.T, shared string) *config.Options {
 	o, _, err := config.Parse(
 		config.File{Name: config.LocalFile, Text: "local_ip=10.2.0.1\npublic_ip=10.2.0.1\npublic_hostname=edge-1.site1.ims.test\nnode_role=edge\ndeployment_id=d\ndns_zone=ims.test"},
 		config.File{Name: config.SharedFile, Text: "home_domain=ims.test\nflow_token_key=k\n" + shared},
-		config.File{Name: config.UserFile, Text: "trusted_peers=10.8.0.1"})
+		config.File{Name: config.UserFile, Text: "trusted_peers=10.8.0.1,10.8.0.2,10.8.0.9\nibcf_strip_identity=10.8.0.2\nibcf_domain=ibcf.ims.test"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,10 +63,14 @@ func in(t *testing.T, shared string, test func(w *world)) {
 		w.node = n.Node(nil, transporttest.TCP(pcscf.Core, "10.2.0.1:5058"), transporttest.UDP(pcscf.Core, "10.2.0.1:5058"),
 			transporttest.TCP(pcscf.Access, "10.2.0.1:5060"), transporttest.UDP(pcscf.Access, "10.2.0.1:5060"))
 		reg := prometheus.NewPedanticRegistry()
-		w.edge = pcscf.New(o, pcscf.Deps{Flows: w.node, Now: time.Now, Log: slog.New(slog.DiscardHandler), Metrics: reg})
+		names := proxytest.Names{
+			"icscf.router.ims.test": {"tcp:10.1.0.1:5054"}, "scscf.router.ims.test": {"tcp:10.1.0.1:5054"},
+			"carrier.test": {"udp:10.8.0.9:5060", "tcp:10.8.0.1:5060"}, "mixed.test": {"udp:10.8.0.1:5060", "udp:10.9.0.1:5060"},
+		}
+		w.edge = pcscf.New(o, pcscf.Deps{Flows: w.node, Resolver: names, Now: time.Now, Log: slog.New(slog.DiscardHandler), Metrics: reg})
 		w.core = proxy.New(proxy.Config{Accept: w.edge.Accept, Local: w.edge.Local, SentBy: w.edge.SentBy, Here: w.edge.Here}, proxy.Deps{
 			Wire: w.node, Observe: w.edge,
-			Resolver: proxytest.Names{"icscf.router.ims.test": {"tcp:10.1.0.1:5054"}, "scscf.router.ims.test": {"tcp:10.1.0.1:5054"}},
+			Resolver: names,
 		})
 		w.node.Handle(w.core)
 		done := make(chan struct{}, 2)
@@ -412,7 +416,7 @@ func TestDeadFlowIs430(t *testing.T) {
 			w.router.Send(coreTCP, strings.NewReplacer("bKterm", fmt.Sprint("bKterm", i), "INVITE sip", "ACK sip", "1 INVITE", "1 ACK").Replace(toPhone(route)))
 		}
 		w.router.Send(coreTCP, strings.Replace(toPhone("<sip:10.2.0.1:5058;lr>"), "bKterm", "bKnone", 1))
-		w.router.Expect("404")
+		w.router.Expect("403")
 	})
 }
 

@@ -1,6 +1,7 @@
 package pcscf
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,7 +26,7 @@ type registering struct {
 // registerUp passes a REGISTER of a phone to the I-CSCF (TS 24.229 5.2.2).
 func (h *handler) registerUp(r *proxy.Request) proxy.Decision {
 	m := r.Msg
-	if h.set.trunks[r.Flow.Remote().Addr().Unmap()] {
+	if h.set.kind(r.Flow.Remote()) == trunk {
 		return refuse(r, 405, "trunks do not register")
 	}
 	to, err := sip.AddressURI(m.Get(sip.To))
@@ -165,8 +166,17 @@ func (h *handler) timeFlow(m *sip.Message) {
 
 // hideKeys takes the AKA keys, which are for the edge alone, out of a challenge (TS 24.229 5.2.2.1).
 func hideKeys(m *sip.Message) {
-	values := m.All(sip.WWWAuthenticate)
-	m.Del(sip.WWWAuthenticate)
+	without(m, sip.WWWAuthenticate, "ck", "ik")
+	without(m, sip.ProxyAuthenticate, "ck", "ik")
+}
+
+// without takes parameters out of credentials or challenges; values that cannot be read in full go as a whole.
+func without(m *sip.Message, id sip.ID, names ...string) {
+	if !m.Has(id) {
+		return
+	}
+	values := m.All(id)
+	m.Del(id)
 	for _, v := range values {
 		scheme, params, ok := parseChallenge(v)
 		if !ok {
@@ -174,11 +184,11 @@ func hideKeys(m *sip.Message) {
 		}
 		kept := params[:0]
 		for _, p := range params {
-			if n := strings.ToLower(p.name); n != "ck" && n != "ik" {
+			if !slices.Contains(names, strings.ToLower(p.name)) {
 				kept = append(kept, p)
 			}
 		}
-		m.Add(sip.WWWAuthenticate, printChallenge(scheme, kept))
+		m.Add(id, printChallenge(scheme, kept))
 	}
 }
 

@@ -1,13 +1,15 @@
 package pcscf
 
 import (
+	"context"
+
 	"github.com/clearwater-ims/clearwater/nodes/internal/proxy"
 	"github.com/clearwater-ims/clearwater/nodes/internal/sip"
 	"github.com/clearwater-ims/clearwater/nodes/internal/transport"
 )
 
 // terminate passes a request of the core to the phone that the token in its Route names (RFC 5626 5.3).
-func (h *handler) terminate(r *proxy.Request, initial bool) proxy.Decision {
+func (h *handler) terminate(ctx context.Context, r *proxy.Request, initial bool) proxy.Decision {
 	m := r.Msg
 	if m.Method == sip.REGISTER {
 		return refuse(r, 405, "the core does not register here")
@@ -20,13 +22,17 @@ func (h *handler) terminate(r *proxy.Request, initial bool) proxy.Decision {
 		user = h.dropOwnRoute(m)
 	}
 	if user == "" {
-		return refuse(r, 404, "no Route names a flow of this edge")
+		return h.toPeer(ctx, r, initial)
 	}
 	id, _, err := h.set.key.open(user)
 	if err != nil {
 		return h.gone(r, err.Error())
 	}
 	f, ok := h.edge.deps.Flows.Lookup(id)
+	h.callee = h.set.kind(id.Remote)
+	if !ok && h.callee != phone {
+		return h.toPeer(ctx, r, initial) // it listens
+	}
 	if !ok {
 		return h.gone(r, "the flow has closed")
 	}
@@ -34,7 +40,11 @@ func (h *handler) terminate(r *proxy.Request, initial bool) proxy.Decision {
 	if a, err := sip.ParseAddress(m.Get(sip.PCalledPartyID)); err == nil {
 		h.called = a.URI
 	}
-	stripToPhone(m)
+	if h.callee == trunk {
+		h.leave(m, f)
+	} else {
+		stripToPhone(m)
+	}
 	if initial && startsDialog(m.Method) {
 		h.recordToPhone(m, f)
 	} else if !initial {

@@ -28,6 +28,10 @@ func (h *handler) stripUntrusted(m *sip.Message) {
 	if u, err := sip.ParseURI(m.URI); m.IsRequest() && err == nil && u.Params != "" {
 		m.URI = u.WithoutParam("orig").WithoutParam("lr").String()
 	}
+	if m.IsRequest() && m.Method != sip.REGISTER { // the edge's own word to the S-CSCF
+		without(m, sip.ProxyAuthorization, "integrity-protected")
+		without(m, sip.Authorization, "integrity-protected")
+	}
 	// Security agreement ends here; further in nobody understands the tag (RFC 3329 2.3.1).
 	m.DelOption(sip.Require, "sec-agree")
 	m.DelOption(sip.ProxyRequire, "sec-agree")
