@@ -17,7 +17,8 @@ type branch struct {
 	target   Target
 	child    *stage
 	client   *transaction.Client
-	out      *sip.Message // as sent, without our Via
+	out      *sip.Message // as sent
+	stamped  bool         // out has our Via: it has gone to its last hop
 	hops     []resolve.Hop
 	hop      resolve.Hop
 	rang     bool
@@ -26,7 +27,7 @@ type branch struct {
 	aborted  bool
 	shed     bool // a hop has refused it because of overload
 	reason   string
-	timerC   *time.Timer
+	timerC   transaction.Alarm
 	liveness *time.Timer
 	ring     *time.Timer
 }
@@ -62,9 +63,19 @@ func (b *branch) start() {
 		b.madeLocked(416, Unreachable)
 		return
 	}
-	hops, err := x.core.deps.Resolver.SIP(x.ctx, target)
+	if _, numeric := resolve.ParseHost(target.Host); x.inline && !numeric {
+		x.core.background(func() { b.resolve(m, target) }) // the reader does not wait for name servers
+		return
+	}
+	b.resolve(m, target)
+}
+
+// resolve finds the hops of a name and sends the request.
+func (b *branch) resolve(m *sip.Message, target resolve.Target) {
+	x := b.s.x
+	hops, err := x.core.deps.Resolver.SIP(&x.life, target)
 	if err != nil {
-		x.core.deps.Log.Debug("resolving next hop", "call_id", m.CallID(), "next", next.String(), "error", err)
+		x.core.deps.Log.Debug("resolving next hop", "call_id", m.CallID(), "next", target.Host, "error", err)
 		status := 503
 		if errors.Is(err, resolve.ErrNotFound) {
 			status = 404
@@ -123,9 +134,15 @@ func (b *branch) toFunction(fn Function, m *sip.Message) {
 		x.mu.Unlock()
 		return
 	}
-	b.child = &stage{x: x, up: b, fn: fn.Name(), h: fn.Serve(), req: m, depth: b.s.depth + 1}
+	child := &stage{depth: b.s.depth + 1}
+	child.init(x, b, fn, m)
+	b.child = child
 	x.mu.Unlock()
-	b.child.begin(true, b.target.Carry)
+	if x.inline && !child.prompt(m) {
+		x.core.background(func() { child.begin(true, b.target.Carry) })
+		return
+	}
+	child.begin(true, b.target.Carry)
 }
 
 // toWire sends the request to the first hop that takes it.
@@ -175,7 +192,7 @@ func (b *branch) nextHop(status int) {
 func (b *branch) transports(m *sip.Message, hops []resolve.Hop) []resolve.Hop {
 	const overhead, limit = 120, 1300 // our Via
 	datagrams := slices.ContainsFunc(hops, func(h resolve.Hop) bool { return h.Transport == resolve.UDP })
-	if !datagrams || b.s.x.core.cfg.StayUDP || len(m.AppendTo(make([]byte, 0, 2048)))+overhead <= limit {
+	if !datagrams || b.s.x.core.cfg.StayUDP || m.Size()+overhead <= limit {
 		return hops
 	}
 	out := make([]resolve.Hop, 0, 2*len(hops))
@@ -204,7 +221,10 @@ func (b *branch) send(f Flow) error {
 		b.made(487, Unreachable)
 		return nil
 	}
-	m, sentBy := b.out.Clone(), x.core.cfg.SentBy(f)
+	m, sentBy := b.out, x.core.cfg.SentBy(f)
+	if len(b.hops) > 0 { // another may need it without our Via
+		m = m.Clone()
+	}
 	if x.method == sip.ACK {
 		x.core.layer.StampVia(m, f, sentBy)
 		return b.sendAck(m, f)
@@ -213,10 +233,9 @@ func (b *branch) send(f Flow) error {
 	if err != nil {
 		return err
 	}
-	b.client, b.answered = client, false
+	b.client, b.answered, b.stamped = client, false, m == b.out
 	if x.method == sip.INVITE {
-		b.stopTimerC() // that of the hop before
-		b.timerC = x.after(x.core.cfg.TimerC, b.timeC)
+		b.timerC.Set(x.core.layer, b, x.core.cfg.TimerC)
 	}
 	return nil
 }
@@ -225,17 +244,21 @@ func (b *branch) send(f Flow) error {
 // next hop. The lock is held.
 func (b *branch) sendAck(m *sip.Message, f Flow) error {
 	x := b.s.x
-	err := f.Send(m.AppendTo(make([]byte, 0, 1024)), func(error) {
-		x.mu.Lock()
-		left := len(b.hops)
-		x.mu.Unlock()
-		if left > 0 {
-			x.core.background(func() { b.nextHop(503) })
+	var failed func(error)
+	if f.Reliable() {
+		failed = func(error) {
+			x.mu.Lock()
+			left := len(b.hops)
+			x.mu.Unlock()
+			if left > 0 {
+				x.core.background(func() { b.nextHop(503) })
+			}
 		}
-	})
+	}
+	err := transaction.SendMessage(m, f, failed)
 	if err == nil && b.finish() {
 		b.s.pending--
-		x.cancel() // nothing can come back, on whatever level of the tree this is
+		x.life.end() // nothing can come back, on whatever level of the tree this is
 	}
 	return err
 }
@@ -252,8 +275,8 @@ func (b *branch) Response(c *transaction.Client, m *sip.Message) {
 		x.core.deps.Resolver.Report(b.hop, true)
 	}
 	b.answered = true
-	if m.Status > 100 && m.Status < 200 && b.timerC != nil && !b.final {
-		b.timerC.Reset(x.core.cfg.TimerC) // RFC 3261 16.7 step 2
+	if m.Status > 100 && m.Status < 200 && x.method == sip.INVITE && !b.final {
+		b.timerC.Set(x.core.layer, b, x.core.cfg.TimerC) // RFC 3261 16.7 step 2
 	}
 	shed := m.Status == 503 && m.Has(sip.RetryAfter) && isShed(m)
 	if m.Status == 503 {
@@ -317,13 +340,26 @@ func (b *branch) made(status int, why Made) {
 	if from == nil {
 		from = b.target.Msg
 	}
-	b.s.response(b, &Reply{Msg: from.NewResponse(status, "", transaction.NewTag()), Made: why})
+	answer := from.NewResponse(status, "", transaction.NewTag())
+	if b.stamped && from == b.out {
+		answer.Pop(sip.Via)
+	}
+	b.s.response(b, &Reply{Msg: answer, Made: why})
 }
 
 func (b *branch) madeLocked(status int, why Made) {
 	b.s.x.mu.Lock()
 	defer b.s.x.mu.Unlock()
 	b.made(status, why)
+}
+
+// Alarm implements transaction.Alarmed: timer C has run out.
+func (b *branch) Alarm(now time.Time) {
+	b.s.x.mu.Lock()
+	defer b.s.x.mu.Unlock()
+	if b.timerC.Due(now) {
+		b.timeC()
+	}
 }
 
 // timeC ends an INVITE that rings for ever, or longer than its Target allows (RFC 3261 16.8): CANCEL, and the 487 or the transaction's end follows.
@@ -357,17 +393,11 @@ func (b *branch) finish() bool {
 	}
 	b.final = true
 	b.stopLiveness()
-	b.stopTimerC()
+	b.timerC.Stop(b.s.x.core.layer)
 	if b.ring != nil {
 		b.ring.Stop()
 	}
 	return true
-}
-
-func (b *branch) stopTimerC() {
-	if b.timerC != nil {
-		b.timerC.Stop()
-	}
 }
 
 // abort cancels what the branch has under way. The lock is held.

@@ -24,8 +24,7 @@ func (c *Core) Send(ctx context.Context, t Target) (*Reply, error) {
 	if m.Method == sip.INVITE || m.Method == sip.ACK || m.Method == sip.CANCEL {
 		return nil, fmt.Errorf("%w: %s", ErrMethod, m.Method)
 	}
-	x := &exchange{core: c, method: m.Method, mark: markOf(m)}
-	x.ctx, x.cancel = context.WithCancel(c.ctx)
+	x := &exchange{core: c, method: m.Method, mark: markOf(m), life: life{parent: c.ctx}}
 	own := &origin{answer: make(chan *Reply, 1)}
 	s := &stage{x: x, fn: "client", h: own, req: m.Clone(), pending: 1, counted: true}
 	x.root = s

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net/netip"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -80,9 +79,7 @@ type Core struct {
 	layer  *transaction.Layer
 	ctx    context.Context //nolint:containedctx // the life of Run, from which each transaction's context derives
 	cancel context.CancelFunc
-	work   sync.WaitGroup
-	ending sync.RWMutex // guards ended: no work may be added while Run waits for it
-	ended  bool
+	work   workers
 	drain  atomic.Bool
 }
 
@@ -105,23 +102,17 @@ func New(cfg Config, deps Deps) *Core {
 
 // Run drives timers until ctx ends, then waits for functions to return.
 func (c *Core) Run(ctx context.Context) error {
+	var group sync.WaitGroup
+	group.Go(func() { c.work.trim(ctx) })
 	err := c.layer.Run(ctx)
 	c.cancel()
-	c.ending.Lock()
-	c.ended = true
-	c.ending.Unlock()
-	c.work.Wait()
+	group.Wait()
+	c.work.end()
 	return err
 }
 
 // background runs f on a goroutine that Run waits for. Once Run is ending nothing new begins.
-func (c *Core) background(f func()) {
-	c.ending.RLock()
-	defer c.ending.RUnlock()
-	if !c.ended {
-		c.work.Go(f)
-	}
-}
+func (c *Core) background(f func()) { c.work.do(f) }
 
 // Refuse answers requests outside dialogs with 503 from now on, so that others take them; what is under way goes on.
 func (c *Core) Refuse(on bool) { c.drain.Store(on) }
@@ -161,7 +152,7 @@ type user struct{ c *Core }
 
 func (u user) Request(tx *transaction.Server) {
 	c, m := u.c, tx.Request
-	stampSource(m, tx.Flow())
+	m.SetFirst(sip.Via, sip.Stamp(m.Get(sip.Via), tx.Flow().Remote()))
 	if m.Method == sip.OPTIONS && c.polls(m) {
 		_ = tx.Respond(m.NewResponse(200, "", transaction.NewTag())) // the poller repeats
 		return
@@ -178,8 +169,7 @@ func (u user) Request(tx *transaction.Server) {
 	} else if !metered {
 		admitted = time.Time{}
 	}
-	x := &exchange{core: c, tx: tx, flow: tx.Flow(), method: tx.Method()}
-	x.ctx, x.cancel = context.WithCancel(c.ctx)
+	x := &exchange{core: c, tx: tx, flow: tx.Flow(), method: tx.Method(), life: life{parent: c.ctx}}
 	tx.SetOwner(x)
 	if m.Method == sip.INVITE {
 		_ = tx.Respond(m.NewResponse(100, "", "")) // the caller repeats the INVITE if it is lost
@@ -208,8 +198,7 @@ func (u user) Ack(m *sip.Message, f Flow) {
 	if isShed(m) {
 		return
 	}
-	x := &exchange{core: u.c, flow: f, method: sip.ACK}
-	x.ctx, x.cancel = context.WithTimeout(u.c.ctx, 64*500*time.Millisecond)
+	x := &exchange{core: u.c, flow: f, method: sip.ACK, life: life{parent: u.c.ctx, limit: 64 * 500 * time.Millisecond}}
 	x.run(m, time.Time{})
 }
 
@@ -224,60 +213,61 @@ func (u user) Cancel(tx *transaction.Server, why *sip.Message) {
 	if x.root != nil {
 		x.root.cancelAll(x.reason)
 	}
-	x.cancel()
+	x.life.end()
 }
 
-// stampSource writes received and rport into the top Via (RFC 3261 18.2.1, RFC 3581 4).
-func stampSource(m *sip.Message, f Flow) {
-	via, err := sip.ParseVia(m.Get(sip.Via))
-	if err != nil {
+// run starts the function that the node chose: here, on the transport's reader, if it does not wait for anything, else on
+// another goroutine. admitted is when the request was let in, zero if it needed no leave; what was let in always waits for
+// its turn, for that is how the load shows.
+func (x *exchange) run(m *sip.Message, admitted time.Time) {
+	if !admitted.IsZero() {
+		x.core.background(func() {
+			x.core.begun(admitted)
+			if s := x.choose(m); s != nil {
+				s.begin(false, nil)
+			}
+		})
 		return
 	}
-	remote := f.Remote()
-	_, wantsPort := sip.Param(via.Params, "rport")
-	if !wantsPort {
-		if host, err := netip.ParseAddr(via.Host); err == nil && host.Unmap() == remote.Addr().Unmap() {
-			return
-		}
+	s := x.choose(m)
+	switch {
+	case s == nil:
+	case s.prompt(m):
+		x.inline = true
+		s.begin(false, nil)
+	default:
+		x.core.background(func() { s.begin(false, nil) })
 	}
-	via.Params = sip.SetParam(via.Params, "received", remote.Addr().Unmap().String())
-	if wantsPort {
-		via.Params = sip.SetParam(via.Params, "rport", strconv.Itoa(int(remote.Port())))
-	}
-	m.SetFirst(sip.Via, via.String())
 }
 
-// run starts the function that the node chose, on a goroutine of its own. admitted is when the request was let in, zero if
-// it needed no leave.
-func (x *exchange) run(m *sip.Message, admitted time.Time) {
-	x.core.background(func() {
-		x.core.begun(admitted)
-		fn, err := x.accept(m)
-		if err != nil {
-			x.refuse(m, 500)
-			return
-		}
-		if fn == nil {
-			x.refuse(m, 404)
-			return
-		}
-		if hops, ok := maxForwards(m); !ok || hops == 0 {
-			x.refuse(m, 483)
-			return
-		}
-		if x.mark = markOf(m); loops(m, x.mark) {
-			x.refuse(m, 482)
-			return
-		}
-		x.mu.Lock()
-		s := &stage{x: x, fn: fn.Name(), h: fn.Serve(), req: m}
-		x.root = s
-		if x.cancelled { // the CANCEL was faster
-			s.cancelAll(x.reason)
-		}
-		x.mu.Unlock()
-		s.begin(false, nil)
-	})
+// choose finds the function and makes the root of the tree; nil when the request has been answered.
+func (x *exchange) choose(m *sip.Message) *stage {
+	fn, err := x.accept(m)
+	if err != nil {
+		x.refuse(m, 500)
+		return nil
+	}
+	if fn == nil {
+		x.refuse(m, 404)
+		return nil
+	}
+	if hops, ok := maxForwards(m); !ok || hops == 0 {
+		x.refuse(m, 483)
+		return nil
+	}
+	if x.mark = markOf(m); loops(m, x.mark) {
+		x.refuse(m, 482)
+		return nil
+	}
+	s := &x.first
+	s.init(x, nil, fn, m)
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.root = s
+	if x.cancelled { // the CANCEL was faster
+		s.cancelAll(x.reason)
+	}
+	return s
 }
 
 func (x *exchange) accept(m *sip.Message) (fn Function, err error) {
@@ -293,7 +283,7 @@ func (x *exchange) accept(m *sip.Message) (fn Function, err error) {
 var errPanic = errors.New("panic while choosing a function")
 
 func (x *exchange) refuse(m *sip.Message, status int) {
-	defer x.cancel()
+	defer x.life.end()
 	if x.tx != nil {
 		_ = x.tx.Respond(m.NewResponse(status, "", transaction.NewTag()))
 	}

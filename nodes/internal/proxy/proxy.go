@@ -22,6 +22,11 @@ type Function interface {
 	Serve() Handler
 }
 
+// Prompt is a Function that says of a request whether its hooks decide on it without waiting for anything (a back end, a
+// name server, a lock that is held for long). They are then called on the goroutine that reads from the transport, which
+// saves handing the request over.
+type Prompt interface{ Prompt(m *sip.Message) bool }
+
 // Handler sees one transaction through. Embed Forwarding for hooks that need nothing special. Initial and InDialog may
 // block on back ends until ctx ends (a CANCEL ends it); Response must not.
 type Handler interface {
@@ -105,7 +110,7 @@ func (d Decision) Targets() []Target { return d.targets }
 // Reply is one response on its way up.
 type Reply struct {
 	Msg    *sip.Message
-	Target *Target // to which the request had gone
+	Target *Target // to which the request had gone; without its Msg when this is a 2xx that comes late
 	Made   Made    // by the core rather than by the target
 	Rang   bool    // the target had sent a 1xx other than 100 before
 	Flow   Flow    // on which the response came; nil from a function of this node or when made by the core

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"cmp"
-	"context"
 	"net/netip"
 	"runtime/debug"
 	"sync"
@@ -20,11 +19,12 @@ type exchange struct {
 	tx     *transaction.Server // nil for the ACK of a 2xx
 	flow   Flow
 	method string
-	mark   string          // of the request as it came, for loop detection
-	ctx    context.Context //nolint:containedctx // one transaction's
-	cancel context.CancelFunc
+	mark   string // of the request as it came, for loop detection
+	life   life
+	inline bool // the function runs on the transport's reader
 	mu     sync.Mutex
 	root   *stage
+	first  stage // the root of a request that came from the wire
 
 	cancelled bool   // by a CANCEL, perhaps before there was a root
 	reason    string // of the CANCEL
@@ -36,9 +36,12 @@ type stage struct {
 	up        *branch // nil: the wire
 	fn        string
 	h         Handler
-	req       *sip.Message // as it came in
+	swift     Prompt       // the function, if it says when it waits
+	req       *sip.Message // as it came in; nil once all is over
 	branches  []*branch
-	pending   int // branches, and decisions being made, without a final response
+	few       [1]*branch // room for most
+	one       branch     // as few
+	pending   int        // branches, and decisions being made, without a final response
 	depth     int
 	best      *sip.Message
 	done      bool // a final response went up
@@ -47,6 +50,15 @@ type stage struct {
 	counted   bool   // the final response; 2xx are repeated
 	reason    string // of the CANCEL
 }
+
+// init makes a stage of a function for a request.
+func (s *stage) init(x *exchange, up *branch, fn Function, m *sip.Message) {
+	s.x, s.up, s.fn, s.h, s.req = x, up, fn.Name(), fn.Serve(), m
+	s.swift, _ = fn.(Prompt)
+}
+
+// prompt tells whether the function decides on a request without waiting for anything.
+func (s *stage) prompt(m *sip.Message) bool { return s.swift != nil && s.swift.Prompt(m) }
 
 // begin calls the request hook and acts on its decision.
 func (s *stage) begin(local bool, carry any) {
@@ -59,23 +71,38 @@ func (s *stage) begin(local bool, carry any) {
 	x.mu.Lock()
 	s.pending = 1 // the decision itself
 	x.mu.Unlock()
-	s.apply(s.decide(func() Decision {
-		if r.Msg.ToTag() != "" && x.method != sip.REGISTER {
-			return s.h.InDialog(x.ctx, r)
+	s.apply(s.ask(r))
+}
+
+// ask calls the hook for a request. One that panics costs this transaction only.
+func (s *stage) ask(r *Request) (d Decision) {
+	defer func() {
+		if p := recover(); p != nil {
+			d = s.failed(p)
 		}
-		return s.h.Initial(x.ctx, r)
-	}))
+	}()
+	if s.x.method != sip.REGISTER && r.Msg.ToTag() != "" {
+		return s.h.InDialog(&s.x.life, r)
+	}
+	return s.h.Initial(&s.x.life, r)
 }
 
 // decide calls a hook. One that panics costs this transaction only.
 func (s *stage) decide(hook func() Decision) (d Decision) {
 	defer func() {
 		if p := recover(); p != nil {
-			s.x.panicked(s.fn, s.req, p)
-			d = AnswerWith(s.req.NewResponse(500, "", transaction.NewTag()))
+			d = s.failed(p)
 		}
 	}()
 	return hook()
+}
+
+func (s *stage) failed(p any) Decision {
+	s.x.panicked(s.fn, s.req, p)
+	if s.req == nil {
+		return Silence() // it has been answered
+	}
+	return AnswerWith(s.req.NewResponse(500, "", transaction.NewTag()))
 }
 
 // judge calls the response hook, under the lock of the exchange.
@@ -90,7 +117,11 @@ func (s *stage) judge(r *Reply) (v Verdict) {
 }
 
 func (x *exchange) panicked(fn string, m *sip.Message, p any) {
-	x.core.deps.Log.Error("panic in a function", "function", fn, "call_id", m.CallID(), "method", x.method, "panic", p, "stack", string(debug.Stack()))
+	id := ""
+	if m != nil {
+		id = m.CallID()
+	}
+	x.core.deps.Log.Error("panic in a function", "function", fn, "call_id", id, "method", x.method, "panic", p, "stack", string(debug.Stack()))
 }
 
 // takeOwnRoute removes the Route that led here (RFC 3261 16.4). A strict router upstream has put our URI into the
@@ -139,7 +170,7 @@ func (s *stage) apply(d Decision) {
 	case d.reply != nil:
 		s.settle(d.reply)
 	case d.silent && x.tx == nil:
-		x.cancel()
+		x.life.end()
 	case len(d.targets) == 0:
 		s.settle(s.req.NewResponse(500, "", transaction.NewTag()))
 	default:
@@ -152,13 +183,11 @@ func (s *stage) apply(d Decision) {
 			o.Forked(s.fn, x.method, len(started)-1)
 		}
 		x.mu.Unlock()
-		for i, b := range started {
-			if i == len(started)-1 {
-				b.start()
-				return
-			}
+		last := len(started) - 1
+		for _, b := range started[:last] {
 			x.core.background(b.start)
 		}
+		started[last].start()
 		return
 	}
 	x.mu.Unlock()
@@ -166,13 +195,19 @@ func (s *stage) apply(d Decision) {
 
 // fork adds branches. The lock is held.
 func (s *stage) fork(targets []Target) []*branch {
+	s.pending += len(targets)
+	if len(targets) == 1 && s.branches == nil {
+		s.one.s, s.one.target = s, targets[0]
+		s.few[0] = &s.one
+		s.branches = s.few[:]
+		return s.branches
+	}
 	started := make([]*branch, 0, len(targets))
 	for _, t := range targets {
 		b := &branch{s: s, target: t}
 		started = append(started, b)
 	}
 	s.branches = append(s.branches, started...)
-	s.pending += len(started)
 	return started
 }
 
@@ -224,7 +259,7 @@ func (s *stage) replace(b *branch, v Verdict) {
 			s.apply(*v.instead)
 			return
 		}
-		s.apply(s.decide(func() Decision { return v.later(s.x.ctx) }))
+		s.apply(s.decide(func() Decision { return v.later(&s.x.life) }))
 	})
 }
 
@@ -250,10 +285,20 @@ func (s *stage) settle(m *sip.Message) {
 	s.end()
 }
 
-// end frees the context once the whole tree is through. The lock is held.
+// end frees the context once the whole tree is through. What stays for 64*T1 is what a late 2xx needs, which does not
+// include the request. The lock is held.
 func (s *stage) end() {
-	if s.up == nil && s.pending == 0 {
-		s.x.cancel()
+	if s.pending > 0 {
+		return
+	}
+	if s.done {
+		s.req = nil
+		for _, b := range s.branches {
+			b.target.Msg, b.out, b.hops = nil, nil, nil
+		}
+	}
+	if s.up == nil {
+		s.x.life.end()
 	}
 }
 

@@ -228,6 +228,22 @@ func (m *Message) AppendTo(b []byte) []byte {
 	return append(b, m.Body...)
 }
 
+// Size is how many bytes AppendTo appends.
+func (m *Message) Size() int {
+	n := len("SIP/2.0 200 \r\n") + len(m.Reason)
+	if m.IsRequest() {
+		n = len(m.Method) + len(m.URI) + len("  SIP/2.0\r\n")
+	}
+	for i := range m.Headers {
+		n += len(m.Headers[i].Name) + len(m.Headers[i].Value) + len(": \r\n")
+	}
+	n += len("Content-Length: \r\n\r\n") + 1
+	for rest := len(m.Body); rest >= 10; rest /= 10 {
+		n++
+	}
+	return n + len(m.Body)
+}
+
 // String prints the message.
 func (m *Message) String() string { return string(m.AppendTo(nil)) }
 

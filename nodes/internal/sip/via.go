@@ -1,6 +1,10 @@
 package sip
 
-import "strings"
+import (
+	"net/netip"
+	"strconv"
+	"strings"
+)
 
 // ViaHop is one Via value (RFC 3261 20.42).
 type ViaHop struct {
@@ -80,4 +84,39 @@ func (v ViaHop) Branch() string {
 // String prints the value.
 func (v ViaHop) String() string {
 	return "SIP/2.0/" + v.Transport + " " + HostPort(v.Host, v.Port) + v.Params
+}
+
+// Stamp returns a Via value with the source of the request that it topped: received, and rport where it was asked for
+// (RFC 3261 18.2.1, RFC 3581 4). A value that tells the source already, and one that is malformed, come back as they are.
+func Stamp(value string, source netip.AddrPort) string {
+	via, err := ParseVia(value)
+	if err != nil {
+		return value
+	}
+	addr := source.Addr().Unmap()
+	start, end, _ := findParam(via.Params, "rport")
+	if start == end {
+		if host, err := netip.ParseAddr(via.Host); err == nil && host.Unmap() == addr {
+			return value
+		}
+	}
+	var room [256]byte
+	b := append(room[:0], value[:len(value)-len(via.Params)]...)
+	params := via.Params
+	if start != end { // rport takes the place of its flag
+		b = append(b, params[:start]...)
+		b = append(b, ";rport="...)
+		b = strconv.AppendUint(b, uint64(source.Port()), 10)
+		b = append(b, params[end:]...)
+	} else {
+		b = append(b, params...)
+	}
+	if _, has := Param(via.Params, "received"); has { // no phone does that
+		whole := string(b)
+		head := whole[:len(value)-len(via.Params)]
+		return head + SetParam(whole[len(head):], "received", addr.String())
+	}
+	b = append(b, ";received="...)
+	b = addr.AppendTo(b)
+	return string(b)
 }

@@ -199,6 +199,9 @@ func (e *entry) arm(w *wheel, owner firer) {
 // buffers are those that messages are printed into: sending takes a copy.
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 4096); return &b }} //nolint:gochecknoglobals // a pool
 
+// SendMessage prints a message and sends it outside of any transaction; for failed see transport.Flow.Send.
+func SendMessage(m *sip.Message, f Flow, failed func(error)) error { return send(m, f, failed) }
+
 // send prints a message and sends it; for failed see Flow.Send.
 func send(m *sip.Message, f Flow, failed func(error)) error {
 	b, _ := buffers.Get().(*[]byte)

@@ -70,10 +70,9 @@ func run(ctx context.Context, listen, called string, users int, profile string) 
 		h.contacts[user] = "sip:" + user + "@" + called
 	}
 	core := proxy.New(proxy.Config{
-		Accept:  func(*sip.Message, proxy.Flow) proxy.Function { return h },
-		Local:   h.local,
-		SentBy:  func(proxy.Flow) string { return listen },
-		StayUDP: true,
+		Accept: func(*sip.Message, proxy.Flow) proxy.Function { return h },
+		Local:  h.local,
+		SentBy: func(proxy.Flow) string { return listen },
 	}, proxy.Deps{Resolver: resolver, Wire: wire, Log: log})
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return core.Run(ctx) })
@@ -90,6 +89,9 @@ type hop struct {
 
 // Name implements proxy.Function.
 func (*hop) Name() string { return "hop" }
+
+// Prompt implements proxy.Prompt: everything is in memory.
+func (*hop) Prompt(*sip.Message) bool { return true }
 
 // Serve implements proxy.Function.
 func (h *hop) Serve() proxy.Handler { return &handler{hop: h} }
