@@ -17,10 +17,12 @@ func (h *handler) originate(ctx context.Context, r *proxy.Request) proxy.Decisio
 	if err != nil {
 		return proxy.AnswerReason(r, 400, "scscf", err.Error())
 	}
-	u, status, why := h.find(ctx, served.Canonical(), nil)
+	known, status, why := h.autoRegister(ctx, r, served)
+	var u user
+	if status == 0 {
+		u, status, why = h.find(ctx, served.Canonical(), known)
+	}
 	switch {
-	case status == 404:
-		return proxy.AnswerReason(r, 404, "scscf", why)
 	case status != 0:
 		return proxy.AnswerReason(r, status, "scscf", why)
 	case u.self.Barred:
