@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/clearwater-ims/clearwater/nodes/internal/sip"
@@ -124,6 +125,7 @@ func TestForkingServerAndLateReturn(t *testing.T) {
 		w.one.Reply(m, 603)
 		w.one.Expect("ACK")
 		w.caller.Expect("603")
+		synctest.Wait()
 		// The transaction is over: what comes now is a new request on behalf of the user in P-Served-User.
 		w.back(w.one, m, func(c *sip.Message) { c.Set(sip.CallID, "late") })
 		again := w.one.Expect("INVITE")

@@ -73,6 +73,7 @@ type handler struct {
 	bindings []*registrations.Binding // of the called user, as they were when the request came
 	aor      string                   // of the called user, for bindings whose flow is gone
 	called   *subscriber.Profile      // of the called user, once the request goes to bindings
+	fork     *fork
 }
 
 // Initial tells the session cases apart (TS 24.229 5.4.3.1): the Route of this S-CSCF carries orig for the originating case.
@@ -121,11 +122,8 @@ func (h *handler) Response(r *proxy.Reply) proxy.Verdict {
 	if h.called != nil && r.Msg.Status > 100 && r.Msg.Status < 300 {
 		h.assertBoth(r.Msg, h.called)
 	}
-	if r.Msg.Status == 430 && h.aor != "" {
-		if id, ok := r.Target.Tag.(string); ok {
-			h.deps.Background(5*time.Second, func(ctx context.Context) { h.dropBinding(ctx, id) })
-			r.Msg.Status, r.Msg.Reason = 480, sip.StatusText(480) // 430 means the caller's own flow (RFC 5626 11.5)
-		}
+	if b, ok := r.Target.Tag.(*registrations.Binding); ok {
+		return h.answeredBy(r, b)
 	}
 	return proxy.Verdict{}
 }
