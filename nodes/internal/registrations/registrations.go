@@ -124,12 +124,19 @@ func newChange(rec *Record, req *ApplyRequest, now time.Time) *change {
 			return false
 		}
 		c.resp.Lapsed = append(c.resp.Lapsed, b.GetId())
-		c.gone[b.GetImpi()] = ReasonTimeout
+		c.lost(b, ReasonTimeout)
 		return true
 	})
 	c.rec.Nonces = slices.DeleteFunc(c.rec.Nonces, func(n *UsedNonce) bool { return forgotten(n.GetExpiresAt(), now) })
 	c.resp.WasRegistered = len(c.rec.Bindings) > 0
 	return c
+}
+
+// lost notes that a binding has gone. The HSS does not know of emergency registrations.
+func (c *change) lost(b *Binding, reason string) {
+	if !b.GetEmergency() {
+		c.gone[b.GetImpi()] = reason
+	}
 }
 
 // refused answers a request that changes nothing.
@@ -199,7 +206,7 @@ func (c *change) remove() {
 			return false
 		}
 		c.resp.Removed = append(c.resp.Removed, b.GetId())
-		c.gone[b.GetImpi()] = reason
+		c.lost(b, reason)
 		return true
 	})
 }

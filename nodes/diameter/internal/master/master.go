@@ -107,8 +107,8 @@ func (m *Master) Authorize(ctx context.Context, req *hss.AuthorizeRequest) (*hss
 	if result != hss.Result_RESULT_OK {
 		return refuse(result, detail)
 	}
-	// TS 29.228 6.1.1.1: a barred identity may register if another one of its set is not barred.
-	if _, ok := f.Set.Default(); !ok {
+	// TS 29.228 6.1.1.1: a barred identity may register if another one of its set is not barred, and for emergency calls.
+	if _, ok := f.Set.Default(); !ok && !req.GetEmergency() {
 		return refuse(hss.Result_RESULT_BARRED, fmt.Sprintf("every identity of the set of %q is barred", req.GetImpu()))
 	}
 	resp := &hss.AuthorizeResponse{ServerName: m.settings().ServerName, ResultCode: hss.FirstRegistration}

@@ -242,7 +242,7 @@ func (h *HSS) Authorize(_ context.Context, req *hss.AuthorizeRequest) (*hss.Auth
 		return refuse(hss.Result_RESULT_UNKNOWN, "public identity %q is not known", req.GetImpu())
 	case !slices.Contains(s.impis, req.GetImpi()):
 		return refuse(hss.Result_RESULT_UNKNOWN, "identities %q and %q do not belong together", req.GetImpi(), req.GetImpu())
-	case s.defaultIdentity() == "":
+	case s.defaultIdentity() == "" && !req.GetEmergency():
 		return refuse(hss.Result_RESULT_BARRED, "every identity of the set of %q is barred", req.GetImpu())
 	case req.GetWantVector() && strings.HasPrefix(req.GetScheme(), "aka") && !auth.aka:
 		return refuse(hss.Result_RESULT_UNSUPPORTED_SCHEME, "%q has no AKA key", req.GetImpi())

@@ -17,6 +17,7 @@ import (
 	"github.com/clearwater-ims/clearwater/nodes/internal/registrations"
 	"github.com/clearwater-ims/clearwater/nodes/internal/sip"
 	"github.com/clearwater-ims/clearwater/nodes/internal/subscriber"
+	"github.com/clearwater-ims/clearwater/nodes/router/internal/registrar"
 )
 
 // Registrar does what the interface asks.
@@ -148,17 +149,22 @@ type binding struct {
 }
 
 func (d Deps) bindings(w http.ResponseWriter, r *http.Request) {
-	record, err := d.Reader.Get(r.Context(), canonical(r.PathValue("impu")))
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
+	aor := canonical(r.PathValue("impu"))
+	var all []*registrations.Binding
+	for _, record := range []string{aor, registrar.EmergencyRecord(aor)} {
+		record, err := d.Reader.Get(r.Context(), record)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		all = append(all, record.GetBindings()...)
 	}
-	if len(record.GetBindings()) == 0 {
+	if len(all) == 0 {
 		http.Error(w, "no bindings of "+r.PathValue("impu"), http.StatusNotFound)
 		return
 	}
 	out := map[string]binding{}
-	for _, b := range record.GetBindings() {
+	for _, b := range all {
 		params := map[string]string{}
 		sip.Params(b.GetParams(), func(name, value string) bool {
 			params[name] = value

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/clearwater-ims/clearwater/nodes/internal/emergency"
 	"github.com/clearwater-ims/clearwater/nodes/internal/hss"
 	"github.com/clearwater-ims/clearwater/nodes/internal/proxy"
 	"github.com/clearwater-ims/clearwater/nodes/internal/registrations"
@@ -98,7 +99,7 @@ func Question(m *sip.Message, home string) (*hss.AuthorizeRequest, error) {
 	if deregisters(m) {
 		kind = "DEREG"
 	}
-	return &hss.AuthorizeRequest{Impi: impi, Impu: to.Canonical(), VisitedNetwork: visited, AuthType: kind, Scheme: scheme(credentials), WantVector: wantsVector(credentials), WantProfile: true}, nil
+	return &hss.AuthorizeRequest{Impi: impi, Impu: to.Canonical(), VisitedNetwork: visited, AuthType: kind, Scheme: scheme(credentials), WantVector: wantsVector(credentials), WantProfile: true, Emergency: emergency.Registration(m)}, nil
 }
 
 // deregisters tells a REGISTER that only removes bindings.
@@ -227,7 +228,7 @@ func (r *Registrar) bind(ctx context.Context, a *attempt) proxy.Decision {
 		return proxy.AnswerReason(a.req, 500, "registrar", err.Error())
 	}
 	main, ok := profile.Default()
-	if !ok {
+	if !ok && !emergency.Registration(a.m) {
 		return proxy.AnswerReason(a.req, 403, "registrar", "every identity of the set is barred")
 	}
 	now := r.deps.Now()
@@ -236,7 +237,7 @@ func (r *Registrar) bind(ctx context.Context, a *attempt) proxy.Decision {
 	case err != nil:
 		return proxy.AnswerReason(a.req, 400, "registrar", err.Error())
 	case c.emergency:
-		return proxy.AnswerReason(a.req, 501, "registrar", "emergency registration is not offered")
+		return r.bindEmergency(ctx, a, profile, c)
 	}
 	for _, b := range c.add {
 		b.Impu, b.Gruu = a.impu, a.m.HasOption(sip.Supported, "gruu")
