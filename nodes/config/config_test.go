@@ -68,8 +68,12 @@ func TestParse(t *testing.T) {
 		"emergency": {shared: "emergency_routes=sos.fire=sip:fire@a.test,sos=sip:a.test,sos=sip:b.test;transport=tcp\nemergency_numbers=112,110:sos.police", check: func(o *Options) bool {
 			return len(o.EmergencyRoutes) == 3 && o.EmergencyRoutes[2] == "sos=sip:b.test;transport=tcp" && slices.Equal(o.EmergencyNumbers, []string{"112", "110:sos.police"})
 		}},
-		"no emergency":        {shared: "emergency_routes=fire=sip:a.test\nemergency_numbers=help", problems: []string{"emergency_routes", "emergency_numbers"}},
-		"not supported":       {shared: "hss_hostname=hss.example.com", warnings: []string{"not supported yet"}},
+		"no emergency": {shared: "emergency_routes=fire=sip:a.test\nemergency_numbers=help", problems: []string{"emergency_routes", "emergency_numbers"}},
+		"no external HSS": {shared: "hss_hostname=0.0.0.0", check: func(o *Options) bool {
+			return !o.ExternalHSS() && o.ExternalHSSPort == 3868 && o.MaxPeers == 2 && o.DiameterWatchdog == 6*time.Second && o.CheckDestinationHost && o.MARSchemeDigest == "SIP Digest"
+		}},
+		"an external HSS":     {shared: "hss_realm=hss.example.com\nmax_peers=4", check: func(o *Options) bool { return o.ExternalHSS() && o.MaxPeers == 4 }},
+		"not supported":       {shared: "billing_realm=cdf.example.com", warnings: []string{"not supported yet"}},
 		"no number":           {shared: "\n\nreg_max_expires=soon", problems: []string{`/etc/clearwater/shared_config:3: option reg_max_expires: value "soon" is refused, allowed is a whole number from 1 to 2147483 (seconds)`}},
 		"too low":             {shared: "max_session_expires=89\nhomestead_diameter_watchdog_timer=5", problems: []string{"max_session_expires", "from 90", "watchdog", "from 6"}},
 		"too high":            {shared: "reg_max_expires=2147484\nupstream_port=65536", problems: []string{"reg_max_expires", "upstream_port"}},

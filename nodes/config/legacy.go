@@ -10,7 +10,6 @@ const (
 	whyCores    = "accepted, no effect: work is scheduled over all cores"
 	whyStore    = "accepted, no effect: state is behind the store, which nodes find by its name"
 	whyEtcd     = "accepted, no effect: nodes find the site's cluster by the name store.<site>.<zone>"
-	whyHSS      = "not supported yet: subscribers are provisioned here, no external HSS is asked over Diameter"
 	whyCharging = "not supported yet: no charging over Diameter (Rf)"
 	whyAS       = "not supported yet: this application server is not part of the router"
 	whyMail     = "not supported yet: the portal sends no mail"
@@ -51,17 +50,10 @@ func legacyOptions() []spec {
 		list("sprout_impi_store", "", whyStore), text("memento_auth_store", "hostport", whyStore), text("impi_store_mode", "impistore", whyStore),
 		text("smtp_smarthost", "host", whyMail), text("smtp_username", "", whyMail), text("smtp_password", "", whyMail), text("email_recovery_sender", "", whyMail),
 
-		text("hss_realm", "host", whyHSS), text("hss_hostname", "host", whyHSS), number("hss_port", "3868", 0, 65535, whyHSS), text("force_hss_peer", "host", whyHSS),
-		text("hss_mar_scheme_unknown", "", whyHSS), text("hss_mar_scheme_digest", "", whyHSS), text("hss_mar_scheme_akav1", "", whyHSS), text("hss_mar_scheme_akav2", "", whyHSS),
-		text("hs_diameteridentity", "host", whyHSS), number("hs_listen_port", "3868", 1, 65535, whyHSS), number("hs_secure_listen_port", "", 1, 65535, whyHSS),
-		number("homestead_diameter_watchdog_timer", "6", 6, month, whyHSS), number("diameter_blacklist_duration", "30", 0, 86400, whyHSS),
-		number("max_peers", "2", 0, 100, whyHSS), yes("check_destination_host", "true", whyHSS), number("impu_cache_ttl", "0", 0, month, whyHSS),
-
 		text("ralf_diameteridentity", "host", whyCharging), number("ralf_listen_port", "3869", 1, 65535, whyCharging), number("ralf_secure_listen_port", "", 1, 65535, whyCharging),
 		number("ralf_diameter_watchdog_timer", "6", 6, month, whyCharging), text("billing_realm", "host", whyCharging), yes("http_acr_logging", "N", whyCharging),
 		number("ralf_threads", "25", 1, 10000, whyCores),
 
-		yes("request_shared_ifcs", "N", "accepted, no effect: shared sets of criteria are used wherever a profile names one"),
 		list("bono_servers", "hosts", "accepted, no effect: edges are found by the name of the zone"),
 
 		number("num_http_threads", "", 1, 10000, whyCores), number("num_http_worker_threads", "", 1, 10000, whyCores), number("sprout_http_threads", "", 1, 10000, whyCores),

@@ -54,7 +54,7 @@ type Options struct {
 	RecordRouteLevel      string        `option:"sprout_rr_level" scope:"shared" default:"pcscf" check:"rrlevel"`
 	RegMaxExpires         time.Duration `option:"reg_max_expires" scope:"shared" default:"300" unit:"s" min:"1" max:"2147483"`
 	SubMaxExpires         time.Duration `option:"sub_max_expires" scope:"shared" unit:"s" min:"1" max:"2147483"`
-	ReRegistration        time.Duration `option:"hss_reregistration_time" scope:"shared" default:"1800" unit:"s" min:"0" max:"2147483" why:"accepted, no effect: the own subscriber master needs no repeated assignment"`
+	ReRegistration        time.Duration `option:"hss_reregistration_time" scope:"shared" default:"1800" unit:"s" min:"0" max:"2147483"`
 	NonceCount            bool          `option:"nonce_count_supported" scope:"shared" default:"N"`
 	DisableTCPSwitch      bool          `option:"disable_tcp_switch" scope:"shared" default:"N"`
 	SIPBlacklist          time.Duration `option:"sip_blacklist_duration" scope:"shared" default:"30" unit:"s" min:"0" max:"86400"`
@@ -110,6 +110,28 @@ type Options struct {
 	TURNBandwidth  int      `option:"turn_allocation_kbps" scope:"shared" default:"10000" min:"0" max:"10000000"`
 	TURNMinPort    int      `option:"turn_relay_port_min" scope:"shared" default:"32768" min:"1024" max:"65535"`
 	TURNMaxPort    int      `option:"turn_relay_port_max" scope:"shared" default:"65535" min:"1024" max:"65535"`
+	// An external HSS, over Diameter; without hss_hostname and hss_realm subscribers are provisioned here.
+	ExternalHSSRealm     string        `option:"hss_realm" scope:"shared" check:"host"`
+	ExternalHSSHostname  string        `option:"hss_hostname" scope:"shared" check:"host"` // 0.0.0.0: none
+	ExternalHSSPort      int           `option:"hss_port" scope:"shared" default:"3868" min:"0" max:"65535"`
+	ForceHSSPeer         string        `option:"force_hss_peer" scope:"shared" check:"host"`
+	MARSchemeUnknown     string        `option:"hss_mar_scheme_unknown" scope:"shared" default:"Unknown"`
+	MARSchemeDigest      string        `option:"hss_mar_scheme_digest" scope:"shared" default:"SIP Digest"`
+	MARSchemeAKAv1       string        `option:"hss_mar_scheme_akav1" scope:"shared" default:"Digest-AKAv1-MD5"`
+	MARSchemeAKAv2       string        `option:"hss_mar_scheme_akav2" scope:"shared" default:"Digest-AKAv2-SHA-256"`
+	DiameterIdentity     string        `option:"hs_diameteridentity" scope:"shared" check:"host"`
+	DiameterPort         int           `option:"hs_listen_port" scope:"shared" default:"3868" min:"1" max:"65535"`
+	DiameterTLSPort      int           `option:"hs_secure_listen_port" scope:"shared" min:"0" max:"65535"`
+	DiameterWatchdog     time.Duration `option:"homestead_diameter_watchdog_timer" scope:"shared" default:"6" unit:"s" min:"6" max:"2147483"`
+	DiameterBlacklist    time.Duration `option:"diameter_blacklist_duration" scope:"shared" default:"30" unit:"s" min:"0" max:"86400"`
+	MaxPeers             int           `option:"max_peers" scope:"shared" default:"2" min:"0" max:"100"`
+	CheckDestinationHost bool          `option:"check_destination_host" scope:"shared" default:"true"`
+	IMPUCache            time.Duration `option:"impu_cache_ttl" scope:"shared" default:"0" unit:"s" min:"0" max:"2147483"`
+	RequestSharedIFCs    bool          `option:"request_shared_ifcs" scope:"shared" default:"N"`
+	// Ours: how long an identity that the HSS does not know is not asked about again, and whether our subscriber master
+	// answers Cx of other cores on hs_listen_port.
+	HSSNegativeCache time.Duration `option:"hss_negative_cache_ttl" scope:"shared" default:"5" unit:"s" min:"0" max:"3600"`
+	HSSRole          bool          `option:"hss_role" scope:"shared" default:"N"`
 	// Secrets that the provider generates; every node that needs them reads them from shared configuration.
 	NonceKey string `option:"nonce_key" scope:"shared"`
 	FlowKey  string `option:"flow_token_key" scope:"shared"`

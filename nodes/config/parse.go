@@ -164,3 +164,8 @@ func (o *Options) derive() {
 		o.HSSTimeout = 550*time.Millisecond + 2*o.DiameterTimeout
 	}
 }
+
+// ExternalHSS tells whether subscribers are those of an HSS that is asked over Diameter.
+func (o *Options) ExternalHSS() bool {
+	return o.ExternalHSSRealm != "" || o.ExternalHSSHostname != "" && o.ExternalHSSHostname != "0.0.0.0"
+}
