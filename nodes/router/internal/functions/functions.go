@@ -83,7 +83,7 @@ func New(o *config.Options, deps Deps) *Router {
 	r.functions = map[network.Function]proxy.Function{}
 	for _, f := range []proxy.Function{ // the way of a request through the router
 		icscf.New(icscf.Deps{HSS: deps.HSS, Names: names, Question: r.question, Pool: r.pool.Load, Numbers: r.numbers, Log: deps.Log}),
-		scscf.New(scscf.Deps{HSS: deps.HSS, Store: deps.Store, Registrar: r.Registrar, Events: r.events, Profiles: r.Profiles, Names: names, Services: r.services.value.Load, Numbers: r.numbers, Now: deps.Now, Log: deps.Log, Metrics: deps.Metrics, Background: r.Work.Go}),
+		scscf.New(scscf.Deps{HSS: deps.HSS, Store: deps.Store, Registrar: r.Registrar, Events: r.events, Profiles: r.Profiles, Names: names, Services: r.services.value.Load, Sessions: r.sessions, Numbers: r.numbers, Now: deps.Now, Log: deps.Log, Metrics: deps.Metrics, Background: r.Work.Go}),
 		bgcf.New(bgcf.Deps{Routes: r.routes.Load, Names: names, Numbers: r.numbers, Log: deps.Log}),
 		ecscf.New(ecscf.Deps{Routes: func() ecscf.Routes { return *r.answering.Load() }, Names: names, Log: deps.Log, Metrics: deps.Metrics}),
 	} {
@@ -143,6 +143,11 @@ func (r *Router) alarm(o *config.Options) {
 
 func (r *Router) question(m *sip.Message) (*hss.AuthorizeRequest, error) {
 	return r.settings.Load().Question(m)
+}
+
+func (r *Router) sessions() scscf.Sessions {
+	o := r.follows.Load()
+	return scscf.Sessions{Default: o.DefaultSession, Longest: o.MaxSession}
 }
 
 // SetPool takes s-cscf.json, SetRoutes bgcf.json. A document that does not parse leaves the old one in force.

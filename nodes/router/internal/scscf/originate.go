@@ -31,6 +31,9 @@ func (h *handler) originate(ctx context.Context, r *proxy.Request) proxy.Decisio
 	if d, ok := h.deps.Registrar.Prove(ctx, r, u.self.Key, u.main.Key); !ok {
 		return d
 	}
+	if refusal, ok := h.timeSession(r); !ok {
+		return refusal
+	}
 	if startsDialog(m.Method) {
 		h.recordRoute(m, "charge-orig")
 	}

@@ -30,6 +30,7 @@ type Deps struct {
 	Profiles  *subscriber.Cache
 	Names     func() *network.Names
 	Services  func() *Services
+	Sessions  func() Sessions
 	Numbers   Numbers
 	Now       func() time.Time
 	Log       *slog.Logger
@@ -74,6 +75,7 @@ type handler struct {
 	aor      string                   // of the called user, for bindings whose flow is gone
 	called   *subscriber.Profile      // of the called user, once the request goes to bindings
 	fork     *fork
+	timer    sessionTimer
 }
 
 // Initial tells the session cases apart (TS 24.229 5.4.3.1): the Route of this S-CSCF carries orig for the originating case.
@@ -100,6 +102,9 @@ func (h *handler) Initial(ctx context.Context, r *proxy.Request) proxy.Decision 
 // InDialog follows the Route set; what it does not know here leads nowhere.
 func (h *handler) InDialog(ctx context.Context, r *proxy.Request) proxy.Decision {
 	h.deps.Registrar.DropProof(r.Msg)
+	if refusal, ok := h.timeSession(r); !ok {
+		return refusal
+	}
 	if !r.Msg.Has(sip.Route) {
 		if u, err := sip.ParseURI(r.Msg.URI); err == nil && (h.names.Home(u.Host) || h.names.Here(u.Host)) {
 			if r.Msg.Method == sip.ACK {
@@ -116,6 +121,7 @@ func (h *handler) InDialog(ctx context.Context, r *proxy.Request) proxy.Decision
 
 // Response acts on a dead flow and on application servers that fail; everything else goes up.
 func (h *handler) Response(r *proxy.Reply) proxy.Verdict {
+	h.timed(r.Msg)
 	if l, ok := r.Target.Tag.(*link); ok {
 		return h.answered(r, l)
 	}

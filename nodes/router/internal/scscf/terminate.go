@@ -65,6 +65,9 @@ func (h *handler) toBindings(ctx context.Context, r *proxy.Request, m *sip.Messa
 		}
 		bindings = callable(record, h.deps.Now())
 	}
+	if refusal, ok := h.timeSession(&proxy.Request{Msg: m}); !ok {
+		return refusal
+	}
 	h.aor, h.called = u.main.Key, u.profile
 	if startsDialog(m.Method) {
 		h.recordRoute(m, "charge-term")
