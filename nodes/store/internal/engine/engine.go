@@ -1,16 +1,30 @@
 // Package engine is where the store keeps its rows: a small interface and what its implementations share. Tables of
-// rows ordered by key, each row with a version; every change is a commit of writes that may be conditional on
-// versions. The embedded engine keeps them in process on disk, the memory engine is for tests; enginetest is the suite
-// that each passes. Engines know nothing of what is in a row.
+// rows ordered by key, each row with a version. The embedded engine keeps them in process on disk, the Cassandra engine
+// in the ring of the site's store nodes, the memory engine is for tests; enginetest is the suite that each passes.
+// Engines know nothing of what is in a row.
+//
+// There are two kinds of tables. A table of records is changed only by compare-and-swap (Swap, RemoveIf), and a commit
+// changes one record at most: that is what every engine can do whole. A table of hints (see Hints) is an index that may
+// hold too much, and is changed without conditions (Put, Remove) or by taking back what was read (RemoveIf); its rows
+// are in groups, the part of the key up to the first slash, and a scan within one group is cheap.
 package engine
 
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 )
 
-// ErrClosed is the error of every call after Close.
-var ErrClosed = errors.New("the engine is closed")
+// Errors of all engines.
+var (
+	// ErrClosed is the error of every call after Close.
+	ErrClosed = errors.New("the engine is closed")
+	// ErrUnknown says that it could not be found out whether a commit was done.
+	ErrUnknown = errors.New("it is unknown whether the commit was done")
+	// ErrMisuse is the error of a call that the kind of its table forbids.
+	ErrMisuse = errors.New("misuse of the engine")
+)
 
 // Row is one row. Version 0 means that it is absent.
 type Row struct {
@@ -44,6 +58,43 @@ func RemoveIf(table, key string, version uint64) Write {
 	return Write{Table: table, Key: key, Delete: true, If: true, Version: version}
 }
 
+// Hints tells whether a table holds hints: its name says so.
+func Hints(table string) bool { return strings.HasSuffix(table, "_due") }
+
+// Group is the part of a hint's key that names its group, with the slash; all of the key if there is none.
+func Group(key string) string {
+	if i := strings.IndexByte(key, '/'); i >= 0 {
+		return key[:i+1]
+	}
+	return key
+}
+
+// Check refuses a commit that its tables forbid, on every engine alike; each calls it first.
+func Check(writes []Write) error {
+	swaps := 0
+	for i, w := range writes {
+		switch {
+		case Hints(w.Table) && w.If && !w.Delete:
+			return fmt.Errorf("%w: hints of %s are not swapped", ErrMisuse, w.Table)
+		case !Hints(w.Table) && !w.If:
+			return fmt.Errorf("%w: records of %s are only swapped", ErrMisuse, w.Table)
+		case strings.IndexByte(w.Table, 0) >= 0:
+			return fmt.Errorf("%w: table name %q", ErrMisuse, w.Table)
+		case w.If:
+			swaps++
+		}
+		for _, other := range writes[:i] {
+			if other.Table == w.Table && other.Key == w.Key {
+				return fmt.Errorf("%w: a commit with row %q of %s twice", ErrMisuse, w.Key, w.Table)
+			}
+		}
+	}
+	if swaps > 1 {
+		return fmt.Errorf("%w: a commit with %d conditions", ErrMisuse, swaps)
+	}
+	return nil
+}
+
 // Range is part of a table: keys from From (inclusive) up to To (exclusive; "" means the end).
 type Range struct{ From, To string }
 
@@ -66,11 +117,11 @@ func After(p string) string {
 type Engine interface {
 	// Get reads a row; an absent one has version 0.
 	Get(ctx context.Context, table, key string) (Row, error)
-	// Commit does all writes or, when one's condition does not hold, none that is conditional: done is then false and
-	// version that of the first row that differs. Unconditional writes of a refused commit may or may not stay (an
-	// engine without transactions over partitions does them first), so they must be harmless alone. When it returns
-	// done, the writes survive a crash, and version is the one of every row written: higher than any earlier version
-	// of these rows. A key stands in one commit once. After an error it is unknown whether it was done.
+	// Commit does all writes or, when the condition of its one conditional write does not hold, not that one: done is
+	// then false and version that of the row. The unconditional writes of a refused commit may or may not stay (an
+	// engine without transactions over partitions does them first, and deletions of hints last), so they must be
+	// harmless alone. When it returns done, the writes survive a crash, and version is the one of every row written:
+	// higher than any earlier version of these rows. After an error it is unknown whether it was done.
 	Commit(ctx context.Context, writes ...Write) (version uint64, done bool, err error)
 	// Scan reads rows in bytewise order of their keys, at most limit; more tells whether others follow.
 	Scan(ctx context.Context, table string, r Range, limit int) (rows []Row, more bool, err error)

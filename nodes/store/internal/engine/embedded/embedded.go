@@ -158,6 +158,9 @@ func (e *Engine) Commit(ctx context.Context, writes ...engine.Write) (uint64, bo
 		return 0, false, err
 	}
 	defer e.leave()
+	if err := engine.Check(writes); err != nil {
+		return 0, false, err
+	}
 	batch := e.db.NewBatch()
 	defer func() { _ = batch.Close() }()
 	version, done, err := e.apply(batch, writes)

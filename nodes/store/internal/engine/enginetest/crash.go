@@ -28,7 +28,7 @@ func Crash(t *testing.T, e engine.Engine, crash func() engine.Engine) {
 			last := uint64(0)
 			for i := int64(1); !stop.Load(); i++ {
 				value, key := []byte(fmt.Sprint(i)), fmt.Sprint("w", w)
-				v, done, err := e.Commit(t.Context(), engine.Swap("a", key, last, value), engine.Put("b", key, value))
+				v, done, err := e.Commit(t.Context(), engine.Swap("a", key, last, value), engine.Put("b_due", key, value))
 				if err != nil || !done {
 					t.Errorf("Commit: %v, %v", done, err)
 					return
@@ -53,7 +53,7 @@ func Crash(t *testing.T, e engine.Engine, crash func() engine.Engine) {
 	wg.Wait()
 	for w := range writers {
 		key := fmt.Sprint("w", w)
-		a, b := get(t, after, "a", key), get(t, after, "b", key)
+		a, b := get(t, after, "a", key), get(t, after, "b_due", key)
 		var n int64
 		if _, err := fmt.Sscan(string(a.Value), &n); err != nil || n < sure[w] {
 			t.Errorf("writer %d: commit %d acknowledged, %q found after the crash", w, sure[w], a.Value)

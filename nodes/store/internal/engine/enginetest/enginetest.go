@@ -21,7 +21,10 @@ func Run(t *testing.T, open func(t *testing.T) engine.Engine) {
 		"compare and swap":              compareAndSwap,
 		"versions rise over a deletion": versions,
 		"commit is all or nothing":      batch,
-		"scan":                          scan,
+		"misuse":                        misuse,
+		"hints":                         hints,
+		"scan of records":               func(t *testing.T, e engine.Engine) { t.Helper(); scan(t, e, "t", "t2", "s") },
+		"scan of hints":                 func(t *testing.T, e engine.Engine) { t.Helper(); scan(t, e, "t_due", "t2_due", "s_due") },
 		"values are copies":             copies,
 		"no update is lost":             concurrent,
 		"commits that share keys":       crossing,
@@ -75,13 +78,20 @@ func expect(t *testing.T, e engine.Engine, table, key, value string, version uin
 }
 
 func absent(t *testing.T, e engine.Engine) {
-	expect(t, e, "t", "k", "", 0)
-	commit(t, e, engine.Remove("t", "k"))
-	expect(t, e, "t", "k", "", 0)
-	v := commit(t, e, engine.Put("t", "k", nil))
+	for _, table := range []string{"t", "t_due"} {
+		expect(t, e, table, "k", "", 0)
+		commit(t, e, engine.RemoveIf(table, "k", 0))
+		expect(t, e, table, "k", "", 0)
+		expect(t, e, table, "", "", 0)
+	}
+	v := commit(t, e, engine.Swap("t", "k", 0, nil))
 	expect(t, e, "t", "k", "", v)
+	refused(t, e, v, engine.RemoveIf("t", "k", 0))
 	expect(t, e, "t2", "k", "", 0)
-	expect(t, e, "t", "", "", 0)
+	commit(t, e, engine.Remove("t_due", "k"))
+	v = commit(t, e, engine.Put("t_due", "k", nil))
+	expect(t, e, "t_due", "k", "", v)
+	expect(t, e, "t2_due", "k", "", 0)
 }
 
 func compareAndSwap(t *testing.T, e engine.Engine) {
@@ -102,25 +112,76 @@ func versions(t *testing.T, e engine.Engine) {
 		if v <= last {
 			t.Fatalf("version %d after %d", v, last)
 		}
-		last = v
-		commit(t, e, engine.Remove("t", "k"))
+		if last = commit(t, e, engine.RemoveIf("t", "k", v)); last < v {
+			t.Fatalf("version %d of the deletion of %d", last, v)
+		}
 	}
 }
 
 func batch(t *testing.T, e engine.Engine) {
-	v := commit(t, e, engine.Swap("t", "a", 0, []byte("1")), engine.Put("u", "b", []byte("2")), engine.Remove("u", "c"))
+	v := commit(t, e, engine.Swap("t", "a", 0, []byte("1")), engine.Put("u_due", "b", []byte("2")), engine.Remove("u_due", "c"))
 	expect(t, e, "t", "a", "1", v)
-	expect(t, e, "u", "b", "2", v)
-	refused(t, e, v, engine.Swap("t", "new", 0, []byte("x")), engine.RemoveIf("u", "b", v), engine.Swap("t", "a", 0, []byte("x")))
-	expect(t, e, "t", "new", "", 0)
-	expect(t, e, "u", "b", "2", v)
+	expect(t, e, "u_due", "b", "2", v)
+	refused(t, e, v, engine.Put("u_due", "d", nil), engine.Swap("t", "a", 0, []byte("x")))
+	refused(t, e, v, engine.Put("u_due", "d", nil), engine.RemoveIf("t", "a", v-1))
+	expect(t, e, "t", "a", "1", v)
+	v = commit(t, e, engine.Swap("t", "a", v, []byte("3")), engine.Put("u_due", "e", nil), engine.Remove("u_due", "b"))
+	expect(t, e, "t", "a", "3", v)
+	expect(t, e, "u_due", "b", "", 0)
+	expect(t, e, "u_due", "e", "", v)
+	v = commit(t, e, engine.RemoveIf("t", "a", v), engine.Put("u_due", "b", []byte("4")))
+	expect(t, e, "t", "a", "", 0)
+	expect(t, e, "u_due", "b", "4", v)
 }
 
-func scan(t *testing.T, e engine.Engine) {
-	keys := []string{"a", "b", "b\x00", "b\x00c", "b\xff", "c", "\xff\xff"}
-	for _, table := range []string{"t", "t2", "s"} {
+// misuse demands that every engine refuses what one cannot do.
+func misuse(t *testing.T, e engine.Engine) {
+	for _, writes := range [][]engine.Write{
+		{engine.Put("t", "k", nil)},
+		{engine.Remove("t", "k")},
+		{engine.Swap("t", "k", 0, nil), engine.Swap("t", "l", 0, nil)},
+		{engine.Swap("t", "k", 0, nil), engine.RemoveIf("u_due", "l", 0)},
+		{engine.Swap("t_due", "k", 0, nil)},
+		{engine.Put("t_due", "k", nil), engine.Remove("t_due", "k")},
+		{engine.Put("t\x00_due", "k", nil)},
+	} {
+		if _, done, err := e.Commit(t.Context(), writes...); done || !errors.Is(err, engine.ErrMisuse) {
+			t.Errorf("Commit(%v): %v, %v", writes, done, err)
+		}
+	}
+	expect(t, e, "t", "k", "", 0)
+}
+
+// hints are put over each other and taken back only as they were read.
+func hints(t *testing.T, e engine.Engine) {
+	v1 := commit(t, e, engine.Put("t_due", "00/k", []byte("one")))
+	v2 := commit(t, e, engine.Put("t_due", "00/k", []byte("two")))
+	expect(t, e, "t_due", "00/k", "two", v2)
+	refused(t, e, v2, engine.RemoveIf("t_due", "00/k", v1))
+	refused(t, e, v2, engine.RemoveIf("t_due", "00/k", 0))
+	expect(t, e, "t_due", "00/k", "two", v2)
+	commit(t, e, engine.RemoveIf("t_due", "00/k", v2))
+	expect(t, e, "t_due", "00/k", "", 0)
+	refused(t, e, 0, engine.RemoveIf("t_due", "00/k", v2))
+	v3 := commit(t, e, engine.Put("t_due", "00/k", []byte("three")), engine.Put("t_due", "00/l", nil), engine.Put("t_due", "01/l", nil))
+	if v3 <= v2 {
+		t.Errorf("version %d after %d", v3, v2)
+	}
+	commit(t, e, engine.Put("t_due", "00/m", nil), engine.Remove("t_due", "00/k"))
+	rows, more, err := e.Scan(t.Context(), "t_due", engine.Prefix("00/"), 10)
+	if err != nil || more || len(rows) != 2 || rows[0].Key != "00/l" || rows[1].Key != "00/m" {
+		t.Errorf("%v, %v, %v", rows, more, err)
+	}
+}
+
+// scan scans the first of the tables.
+func scan(t *testing.T, e engine.Engine, tables ...string) {
+	keys := []string{"a", "b", "b\x00", "b\x00c", "b/", "b/1", "b/2", "b\xff", "c", "\xff\xff"}
+	for _, table := range tables {
 		for _, key := range keys {
-			commit(t, e, engine.Put(table, key, []byte(table+key)))
+			w := engine.Swap(table, key, 0, []byte(table+key))
+			w.If = !engine.Hints(table)
+			commit(t, e, w)
 		}
 	}
 	for _, c := range []struct {
@@ -130,24 +191,29 @@ func scan(t *testing.T, e engine.Engine) {
 		more  bool
 	}{
 		{engine.Range{}, 100, keys, false},
-		{engine.Range{}, 7, keys, false},
+		{engine.Range{}, 10, keys, false},
 		{engine.Range{}, 6, keys[:6], true},
 		{engine.Range{From: "b"}, 2, keys[1:3], true},
-		{engine.Range{From: "b", To: "c"}, 100, keys[1:5], false},
+		{engine.Range{From: "b", To: "c"}, 100, keys[1:8], false},
 		{engine.Prefix("b\x00"), 100, keys[2:4], false},
-		{engine.Prefix("\xff"), 100, keys[6:], false},
+		{engine.Prefix("b/"), 100, keys[4:7], false},
+		{engine.Prefix("b/"), 2, keys[4:6], true},
+		{engine.Range{From: "b/1", To: "b/2"}, 2, keys[5:6], false},
+		{engine.Range{From: "b/1", To: "b0"}, 2, keys[5:7], false},
+		{engine.Range{From: "b/1"}, 100, keys[5:], false},
+		{engine.Prefix("\xff"), 100, keys[9:], false},
 		{engine.Range{From: "x", To: "y"}, 100, nil, false},
 		{engine.Range{From: "c", To: "a"}, 100, nil, false},
 		{engine.Range{}, 0, nil, true},
 	} {
-		rows, more, err := e.Scan(t.Context(), "t", c.r, c.limit)
+		rows, more, err := e.Scan(t.Context(), tables[0], c.r, c.limit)
 		if err != nil {
 			t.Fatal(err)
 		}
 		var got []string
 		for _, row := range rows {
 			got = append(got, row.Key)
-			if string(row.Value) != "t"+row.Key || row.Version == 0 {
+			if string(row.Value) != tables[0]+row.Key || row.Version == 0 {
 				t.Errorf("row %v", row)
 			}
 		}
@@ -159,7 +225,7 @@ func scan(t *testing.T, e engine.Engine) {
 
 func copies(t *testing.T, e engine.Engine) {
 	value := []byte("abc")
-	v := commit(t, e, engine.Put("t", "k", value))
+	v := commit(t, e, engine.Swap("t", "k", 0, value))
 	value[0] = 'X'
 	get(t, e, "t", "k").Value[1] = 'X'
 	rows, _, err := e.Scan(t.Context(), "t", engine.Range{}, 1)
@@ -171,7 +237,7 @@ func copies(t *testing.T, e engine.Engine) {
 }
 
 func concurrent(t *testing.T, e engine.Engine) {
-	const writers, each = 8, 50
+	const writers, each = 8, 30
 	var wg sync.WaitGroup
 	for range writers {
 		wg.Go(func() {
@@ -198,7 +264,7 @@ func concurrent(t *testing.T, e engine.Engine) {
 // crossing commits overlapping sets of keys in every order, which would lock up an engine that locks carelessly, and
 // checks that no half of a commit is ever seen to win.
 func crossing(t *testing.T, e engine.Engine) {
-	const keys, writers, each = 4, 6, 40
+	const table, keys, writers, each = "t_due", 4, 6, 40
 	key := func(i int) string { return fmt.Sprint("k", i%keys) }
 	var wg sync.WaitGroup
 	for w := range writers {
@@ -209,7 +275,7 @@ func crossing(t *testing.T, e engine.Engine) {
 					b = key(w + 2*i + 2)
 				}
 				value := []byte(fmt.Sprint(w, ".", i))
-				if _, _, err := e.Commit(t.Context(), engine.Put("t", a, value), engine.Put("t", b, value)); err != nil {
+				if _, _, err := e.Commit(t.Context(), engine.Put(table, a, value), engine.Put(table, b, value)); err != nil {
 					t.Errorf("Commit: %v", err)
 				}
 			}
@@ -218,7 +284,7 @@ func crossing(t *testing.T, e engine.Engine) {
 	wg.Wait()
 	byVersion := map[uint64]string{}
 	for i := range keys {
-		row := get(t, e, "t", key(i))
+		row := get(t, e, table, key(i))
 		if other, ok := byVersion[row.Version]; ok && other != string(row.Value) {
 			t.Errorf("version %d has values %q and %q", row.Version, other, row.Value)
 		}
@@ -232,7 +298,7 @@ func cancelled(t *testing.T, e engine.Engine) {
 	if _, err := e.Get(ctx, "t", "k"); !errors.Is(err, context.Canceled) {
 		t.Errorf("Get: %v", err)
 	}
-	if _, _, err := e.Commit(ctx, engine.Put("t", "k", nil)); !errors.Is(err, context.Canceled) {
+	if _, _, err := e.Commit(ctx, engine.Swap("t", "k", 0, nil)); !errors.Is(err, context.Canceled) {
 		t.Errorf("Commit: %v", err)
 	}
 	if _, _, err := e.Scan(ctx, "t", engine.Range{}, 1); !errors.Is(err, context.Canceled) {
@@ -248,7 +314,7 @@ func closed(t *testing.T, e engine.Engine) {
 	if _, err := e.Get(t.Context(), "t", "k"); !errors.Is(err, engine.ErrClosed) {
 		t.Errorf("Get: %v", err)
 	}
-	if _, _, err := e.Commit(t.Context(), engine.Put("t", "k", nil)); !errors.Is(err, engine.ErrClosed) {
+	if _, _, err := e.Commit(t.Context(), engine.Swap("t", "k", 0, nil)); !errors.Is(err, engine.ErrClosed) {
 		t.Errorf("Commit: %v", err)
 	}
 	if _, _, err := e.Scan(t.Context(), "t", engine.Range{}, 1); !errors.Is(err, engine.ErrClosed) {

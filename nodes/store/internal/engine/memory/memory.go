@@ -4,6 +4,7 @@ package memory
 import (
 	"bytes"
 	"context"
+	"errors"
 	"slices"
 	"sync"
 
@@ -36,7 +37,7 @@ func (e *Engine) Get(ctx context.Context, table, key string) (engine.Row, error)
 func (e *Engine) Commit(ctx context.Context, writes ...engine.Write) (uint64, bool, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if err := e.usable(ctx); err != nil {
+	if err := errors.Join(e.usable(ctx), engine.Check(writes)); err != nil {
 		return 0, false, err
 	}
 	for _, w := range writes {
