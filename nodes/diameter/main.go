@@ -1,5 +1,6 @@
-// Command diameter is the node that knows subscribers: our own subscriber master, asked by the router over rpc (8887)
-// and by others over Homestead's HTTP API (8888, 8886), provisioned over HTTP on 8889. Its data is in the store.
+// Command diameter is the node that knows subscribers: from our own subscriber master, provisioned over HTTP on 8889, or
+// from an external HSS, asked over Diameter (Cx). Routers ask it over rpc (8887), others over Homestead's HTTP API (8888,
+// 8886). Its data is in the store.
 package main
 
 import (
@@ -23,6 +24,7 @@ import (
 	"github.com/clearwater-ims/clearwater/nodes/diameter/internal/subscribers"
 	"github.com/clearwater-ims/clearwater/nodes/internal/hss"
 	"github.com/clearwater-ims/clearwater/nodes/internal/httpserver"
+	"github.com/clearwater-ims/clearwater/nodes/internal/overload"
 	"github.com/clearwater-ims/clearwater/nodes/internal/records"
 	"github.com/clearwater-ims/clearwater/nodes/internal/registrations"
 	"github.com/clearwater-ims/clearwater/nodes/internal/rpc"
@@ -40,6 +42,7 @@ type node struct {
 	rpc   *rpc.Server
 	rpcLn net.Listener
 	apis  []*httpserver.Server
+	peers *gateway // nil: no Diameter
 	leave func()        // tells routers to go elsewhere
 	going chan struct{} // closed by leave
 	left  chan struct{} // closed when the rpc server has ended
@@ -53,7 +56,8 @@ func start(ctx context.Context, n *service.Node) (service.Running, error) {
 		},
 	})
 	n.ReadyWhen("store", store.Ready)
-	db := subscribers.New(records.NewClient(store))
+	rows := records.NewClient(store)
+	db := subscribers.New(rows)
 	m := master.New(db, registrations.NewClient(store), func() master.Settings {
 		o := n.Options()
 		return master.Settings{ServerName: o.SCSCFName(), CDF: o.CDFIdentity}
@@ -61,7 +65,15 @@ func start(ctx context.Context, n *service.Node) (service.Running, error) {
 
 	r := &node{store: store, going: make(chan struct{}), left: make(chan struct{})}
 	r.leave = sync.OnceFunc(func() { close(r.going) })
-	if err := r.listen(ctx, n, m, db); err != nil {
+	var who subscriberSource = m
+	if n.Options().ExternalHSS() {
+		var err error
+		if r.peers, err = newGateway(ctx, n, rows); err != nil {
+			return nil, err
+		}
+		who = r.peers
+	}
+	if err := r.listen(ctx, n, who, db); err != nil {
 		return nil, err
 	}
 	n.Holds("http requests", func() (sum int64) {
@@ -73,6 +85,12 @@ func start(ctx context.Context, n *service.Node) (service.Running, error) {
 	return r, nil
 }
 
+// subscriberSource is what knows subscribers: our own master, or an external HSS behind a cache.
+type subscriberSource interface {
+	hss.Server
+	signalling.State
+}
+
 func storeMethods() map[rpc.Method]string {
 	names := records.MethodNames()
 	for m, name := range registrations.MethodNames() {
@@ -82,22 +100,28 @@ func storeMethods() map[rpc.Method]string {
 }
 
 // listen opens every port of the role.
-func (r *node) listen(ctx context.Context, n *service.Node, m *master.Master, db *subscribers.DB) error {
+func (r *node) listen(ctx context.Context, n *service.Node, m subscriberSource, db *subscribers.DB) error {
 	o := n.Options()
 	signal, readOnly, provisioning := http.NewServeMux(), http.NewServeMux(), http.NewServeMux()
 	signalling.Register(signal, m, m)
 	signalling.RegisterReadOnly(readOnly, m)
 	provision.Register(provisioning, db, func() string { return n.Options().HomeDomain })
 	for _, api := range []struct {
-		name    string
-		address string
-		mux     *http.ServeMux
+		name     string
+		address  string
+		mux      *http.ServeMux
+		throttle func(o *config.Options) config.Throttle // nil: management is always let in
 	}{
-		{"homestead", net.JoinHostPort(o.LocalIP, strconv.Itoa(config.PortHSS)), signal},
-		{"homestead_management", net.JoinHostPort(o.ManagementLocalIP, strconv.Itoa(config.PortHSSManagement)), readOnly},
-		{"homestead_prov", net.JoinHostPort(o.LocalIP, strconv.Itoa(o.ProvisioningPort)), provisioning},
+		{"homestead", net.JoinHostPort(o.LocalIP, strconv.Itoa(config.PortHSS)), signal, func(o *config.Options) config.Throttle { return o.HSSThrottle }},
+		{"homestead_management", net.JoinHostPort(o.ManagementLocalIP, strconv.Itoa(config.PortHSSManagement)), readOnly, nil},
+		{"homestead_prov", net.JoinHostPort(o.LocalIP, strconv.Itoa(o.ProvisioningPort)), provisioning, func(o *config.Options) config.Throttle { return o.ProvisioningThrottle }},
 	} {
-		server, err := httpserver.New(httpserver.Config{Name: api.name}, httpserver.Deps{Handler: timed(api.mux), Log: n.Log, Metrics: n.Metrics})
+		var limiter *overload.Limiter
+		if api.throttle != nil {
+			limiter = overload.New(api.name, api.throttle(o), overload.Deps{Metrics: n.Metrics})
+			n.OnOptions(func(o *config.Options) { limiter.SetOptions(api.throttle(o)) })
+		}
+		server, err := httpserver.New(httpserver.Config{Name: api.name, Limiter: limiter}, httpserver.Deps{Handler: timed(api.mux), Log: n.Log, Metrics: n.Metrics})
 		if err != nil {
 			return fmt.Errorf("preparing %s: %w", api.name, err)
 		}
@@ -148,8 +172,14 @@ func (r *node) Run(ctx context.Context) error {
 	for _, api := range r.apis {
 		group.Go(func() error { return api.Run(ctx) })
 	}
+	leavePeers := func() error { return nil }
+	if r.peers != nil {
+		group.Go(func() error { return r.peers.watch(ctx) })
+		leavePeers = r.peers.start()
+	}
 	err := group.Wait()
 	r.leave()
+	err = errors.Join(err, leavePeers())
 	stopStore()
 	return errors.Join(err, <-stopped)
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/clearwater-ims/clearwater/nodes/edge/internal/turn"
 	"github.com/clearwater-ims/clearwater/nodes/internal/hss"
 	"github.com/clearwater-ims/clearwater/nodes/internal/overload"
+	"github.com/clearwater-ims/clearwater/nodes/internal/overload/siplimit"
 	"github.com/clearwater-ims/clearwater/nodes/internal/proxy"
 	"github.com/clearwater-ims/clearwater/nodes/internal/resolve"
 	"github.com/clearwater-ims/clearwater/nodes/internal/rpc"
@@ -112,7 +113,7 @@ func compose(ctx context.Context, o *config.Options, p parts) (*edge, error) {
 	}, &upstream{p})
 	e.core = proxy.New(proxy.Config{
 		Accept: e.function.Accept, Local: e.function.Local, SentBy: e.function.SentBy, Here: e.function.Here, StayUDP: o.DisableTCPSwitch,
-		Overload: overload.SIP{Limiter: e.limiter, Class: e.function.Class, Ours: func(f proxy.Flow) bool { return f.Listener() == pcscf.Core }},
+		Overload: siplimit.Requests{Limiter: e.limiter, Class: e.function.Class, Ours: func(f proxy.Flow) bool { return f.Listener() == pcscf.Core }},
 	}, proxy.Deps{Resolver: p.resolver, Wire: coreSide{wire, e.upstream}, Log: p.log, Observe: e.function})
 	e.turn, err = newTURN(ctx, o, p, certificate)
 	return e, err

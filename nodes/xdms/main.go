@@ -13,6 +13,7 @@ import (
 
 	"github.com/clearwater-ims/clearwater/nodes/config"
 	"github.com/clearwater-ims/clearwater/nodes/internal/httpserver"
+	"github.com/clearwater-ims/clearwater/nodes/internal/overload"
 	"github.com/clearwater-ims/clearwater/nodes/internal/records"
 	"github.com/clearwater-ims/clearwater/nodes/internal/rpc"
 	"github.com/clearwater-ims/clearwater/nodes/internal/service"
@@ -45,7 +46,9 @@ func start(ctx context.Context, n *service.Node) (service.Running, error) {
 	if err != nil {
 		return nil, fmt.Errorf("serving documents: %w", err)
 	}
-	server, err := httpserver.New(httpserver.Config{Name: "xdms", MaxBody: simservs.MaxSize},
+	limiter := overload.New("xdms", o.XDMSThrottle, overload.Deps{Metrics: n.Metrics})
+	n.OnOptions(func(o *config.Options) { limiter.SetOptions(o.XDMSThrottle) })
+	server, err := httpserver.New(httpserver.Config{Name: "xdms", MaxBody: simservs.MaxSize, Limiter: limiter},
 		httpserver.Deps{Handler: handler, Log: n.Log, Metrics: n.Metrics})
 	if err != nil {
 		return nil, err //nolint:wrapcheck // it names the metrics

@@ -18,6 +18,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/clearwater-ims/clearwater/nodes/internal/overload"
 )
 
 // Config of a Server.
@@ -26,6 +28,8 @@ type Config struct {
 	MaxBody int64  // bytes; larger bodies are cut and the handler's read fails with *http.MaxBytesError. Default 1 MiB
 	// MaxActive is how many requests may run at a time; more are answered 503 with Retry-After. Default 256.
 	MaxActive int
+	// Limiter refuses what is too much, but for /ping; nil: MaxActive alone does. Run runs it.
+	Limiter *overload.Limiter
 }
 
 // Deps of a Server.
@@ -105,6 +109,9 @@ func (s *Server) Run(ctx context.Context) error {
 			return nil
 		})
 	}
+	if s.cfg.Limiter != nil {
+		group.Go(func() error { return s.cfg.Limiter.Run(ctx) })
+	}
 	group.Go(func() error {
 		<-ctx.Done()
 		return s.http.Close()
@@ -150,16 +157,29 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(recorder, "OK")
 		return
 	}
+	if l := s.cfg.Limiter; l != nil {
+		retryAfter, ok := l.Admit(overload.Ordinary)
+		if !ok {
+			busy(recorder, retryAfter)
+			return
+		}
+		defer func() { l.Done(start, time.Since(start)) }()
+	}
 	select {
 	case s.slots <- struct{}{}:
 		defer func() { <-s.slots }()
 	default:
-		recorder.Header().Set("Retry-After", "1")
-		http.Error(recorder, "too many requests at a time", http.StatusServiceUnavailable)
+		busy(recorder, time.Second)
 		return
 	}
 	r.Body = http.MaxBytesReader(recorder, r.Body, s.cfg.MaxBody)
 	s.deps.Handler.ServeHTTP(recorder, r)
+}
+
+// busy refuses a request because there are too many.
+func busy(w http.ResponseWriter, retryAfter time.Duration) {
+	w.Header().Set("Retry-After", strconv.Itoa(int((retryAfter+time.Second-1)/time.Second)))
+	http.Error(w, "too many requests at a time", http.StatusServiceUnavailable)
 }
 
 // method bounds the label's values.

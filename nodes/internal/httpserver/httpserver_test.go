@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -12,7 +13,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/clearwater-ims/clearwater/nodes/config"
 	"github.com/clearwater-ims/clearwater/nodes/internal/httpserver"
+	"github.com/clearwater-ims/clearwater/nodes/internal/overload"
 )
 
 func start(t *testing.T, cfg httpserver.Config, h http.HandlerFunc) (*httpserver.Server, string, *prometheus.Registry, func() error) {
@@ -119,6 +122,30 @@ func TestDrainLetsRequestsFinish(t *testing.T) {
 	}
 	if err := s.Drain(t.Context()); err != nil {
 		t.Error(err)
+	}
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestOverload(t *testing.T) {
+	limiter := overload.New("test_limit", config.Throttle{TargetLatency: 100000, MaxTokens: 2, InitRate: 0.1}, overload.Deps{})
+	_, url, _, stop := start(t, httpserver.Config{Limiter: limiter}, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
+	for range 2 {
+		if status, _ := get(t, url+"/x"); status != 204 {
+			t.Errorf("with tokens left: %d", status)
+		}
+	}
+	resp, err := http.Get(url + "/x") //nolint:noctx // a test server
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if seconds, err := strconv.Atoi(resp.Header.Get("Retry-After")); resp.StatusCode != 503 || err != nil || seconds < 1 || seconds > 45 {
+		t.Errorf("without tokens: %d, Retry-After %q", resp.StatusCode, resp.Header.Get("Retry-After"))
+	}
+	if status, _ := get(t, url+"/ping"); status != 200 {
+		t.Errorf("ping without tokens: %d", status)
 	}
 	if err := stop(); err != nil {
 		t.Error(err)

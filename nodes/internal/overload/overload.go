@@ -1,7 +1,7 @@
 // Package overload keeps a process useful when it is asked for more than it can do: it refuses what is too much, early
 // and cheaply, so that what it takes on is finished in time. A Limiter is a bucket of tokens, one for each request; the
-// rate that fills it is steered by how long requests wait. It knows no protocol: sip.go tells which SIP requests it is
-// for, package httpserver answers for HTTP.
+// rate that fills it is steered by how long requests wait. It knows no protocol: package siplimit applies it to SIP,
+// package httpserver to HTTP.
 //
 // # What is measured
 //
@@ -21,8 +21,11 @@
 //     below 0.9 of what was really done in the window, which is the capacity itself. Then nothing new is let in until what stands
 //     in line is done (at most ten seconds). Requests from before that do not count against the new rate, so one
 //     overload is answered by one cut and the rate cannot run down to nothing.
-//   - a next hop refused something because it is overloaded (Busy): the rate goes to 0.97 of what it took.
-//   - otherwise, if the rate refused something: it grows by a tenth, less the nearer the latency is to the target.
+//   - a next hop refused more than a tenth because it is overloaded (Busy): the rate goes to what it took. Less than
+//     that keeps the rate from growing.
+//   - otherwise, if the rate refused something, or was made use of and the bucket has become half empty: it grows by a
+//     tenth, less the nearer the latency is to the target; it doubles while there has never been an overload, because
+//     then it is only a guess.
 //   - otherwise it stays: a rate that nobody has tried says nothing.
 //
 // It never leaves min_token_rate and max_token_rate.
@@ -81,6 +84,7 @@ type Limiter struct {
 	since    time.Time // requests that arrived before say nothing of the rate in force
 	pending  int       // admitted and not done
 	draining time.Time // until then, or until nothing is in line, nothing is let in; zero when that is over
+	met      bool      // there has been an overload
 	smoothed time.Duration
 	unread   time.Duration // for how long the sockets have not been empty
 	lateness time.Duration // the last one of the probe
@@ -271,12 +275,17 @@ func (l *Limiter) steer(now time.Time, age time.Duration) {
 		factor := min(max(float64(target)/float64(standing), 0.1), 0.9)
 		l.rate = l.bounded(min(max(l.rate*factor, 0.9*done), 0.95*l.rate))
 		l.tokens = min(l.tokens, 0)
-		l.draining = now.Add(longest)
+		l.draining, l.met = now.Add(longest), true
+	case w.hit > w.done/10:
+		l.rate = l.bounded(min(l.rate, max(done-float64(w.hit)/age.Seconds(), 0.5*l.rate)))
+		l.tokens, l.met = min(l.tokens, 0), true
 	case w.hit > 0:
-		l.rate = l.bounded(min(l.rate, max(0.97*(done-float64(w.hit)/age.Seconds()), 0.5*l.rate)))
-		l.tokens = min(l.tokens, 0)
-	case w.refused > 0:
+	case w.refused > 0 || (l.tokens < float64(l.cfg.MaxTokens)/2 && float64(w.let) > 0.7*l.rate*age.Seconds()):
 		room := 1 - float64(standing)/float64(target)
+		if !l.met && room > 0.5 {
+			l.rate = l.bounded(2 * l.rate)
+			return
+		}
 		l.rate = l.bounded(l.rate*(1+0.1*room) + 0.1)
 	}
 }

@@ -158,6 +158,23 @@ func TestCapacityThatChanges(t *testing.T) {
 	})
 }
 
+// A process that can do far more than the rate it begins with refuses next to nothing of a sudden demand.
+func TestSuddenDemandThatCanBeMet(t *testing.T) {
+	cfg := throttle()
+	cfg.InitRate = 500
+	serve(t, cfg, 10000, func(s *server) {
+		s.offer(5000, 10*time.Second)
+		if s.refused > 3000 { // within the first second
+			t.Errorf("%d of 50000 refused", s.refused)
+		}
+		s.refused = 0
+		s.offer(5000, 10*time.Second)
+		if s.refused > 0 {
+			t.Errorf("%d refused later", s.refused)
+		}
+	})
+}
+
 // A machine that stands still now and then is not overloaded.
 func TestHiccupsRefuseNothing(t *testing.T) {
 	serve(t, throttle(), 500, func(s *server) {
@@ -219,7 +236,7 @@ func TestRefusalsOfTheNextHop(t *testing.T) {
 		}
 		offer(10 * time.Second)
 		wasted = 0
-		if good := offer(20 * time.Second); good < 1600 || wasted > good/4 {
+		if good := offer(20 * time.Second); good < 1700 || wasted > good/4 {
 			t.Errorf("%d of 2000 got through, %d were refused behind", good, wasted)
 		}
 	})

@@ -5,6 +5,7 @@ import (
 
 	"github.com/clearwater-ims/clearwater/nodes/internal/emergency"
 	"github.com/clearwater-ims/clearwater/nodes/internal/overload"
+	"github.com/clearwater-ims/clearwater/nodes/internal/overload/siplimit"
 	"github.com/clearwater-ims/clearwater/nodes/internal/proxy"
 	"github.com/clearwater-ims/clearwater/nodes/internal/sip"
 )
@@ -14,7 +15,7 @@ func limit(l *overload.Limiter) proxy.Overload {
 	if l == nil {
 		return nil
 	}
-	return overload.SIP{Limiter: l, Class: classOf}
+	return siplimit.Requests{Limiter: l, Class: classOf}
 }
 
 // classOf tells the requests that overload does not touch: emergency calls and registrations, calls with the priority of
