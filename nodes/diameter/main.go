@@ -42,7 +42,7 @@ type node struct {
 	rpc   *rpc.Server
 	rpcLn net.Listener
 	apis  []*httpserver.Server
-	peers *gateway // nil: no Diameter
+	peers *gateway      // nil: no Diameter
 	leave func()        // tells routers to go elsewhere
 	going chan struct{} // closed by leave
 	left  chan struct{} // closed when the rpc server has ended
@@ -155,6 +155,27 @@ func timed(next http.Handler) http.Handler {
 func (r *node) Run(ctx context.Context) error {
 	defer context.AfterFunc(ctx, r.leave)()
 	group, ctx := errgroup.WithContext(ctx)
+	// The store and the HSS are needed until the last call is answered.
+	storeCtx, stopStore := context.WithCancel(context.WithoutCancel(ctx))
+	stopped := make(chan error, 1)
+	go func() { stopped <- r.store.Run(storeCtx) }()
+	peersCtx, stopPeers := context.WithCancel(context.WithoutCancel(ctx))
+	if r.peers != nil {
+		group.Go(func() error { return r.peers.Run(peersCtx) })
+	}
+	group.Go(func() error {
+		defer stopPeers()
+		return r.serve(ctx)
+	})
+	err := group.Wait()
+	r.leave()
+	stopStore()
+	return errors.Join(err, <-stopped)
+}
+
+// serve answers routers and the HTTP APIs until the context is over and every call is answered.
+func (r *node) serve(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		defer close(r.left)
 		serving, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -165,23 +186,10 @@ func (r *node) Run(ctx context.Context) error {
 		}()
 		return r.rpc.Serve(serving, r.rpcLn)
 	})
-	// The store is needed until the last call is answered.
-	storeCtx, stopStore := context.WithCancel(context.WithoutCancel(ctx))
-	stopped := make(chan error, 1)
-	go func() { stopped <- r.store.Run(storeCtx) }()
 	for _, api := range r.apis {
 		group.Go(func() error { return api.Run(ctx) })
 	}
-	leavePeers := func() error { return nil }
-	if r.peers != nil {
-		group.Go(func() error { return r.peers.watch(ctx) })
-		leavePeers = r.peers.start()
-	}
-	err := group.Wait()
-	r.leave()
-	err = errors.Join(err, leavePeers())
-	stopStore()
-	return errors.Join(err, <-stopped)
+	return group.Wait() //nolint:wrapcheck // they say what failed
 }
 
 // Drain tells routers to go elsewhere and closes the HTTP ports; it returns when every call is answered.
