@@ -17,6 +17,7 @@ import (
 	"github.com/clearwater-ims/clearwater/nodes/internal/hss"
 	"github.com/clearwater-ims/clearwater/nodes/internal/overload"
 	"github.com/clearwater-ims/clearwater/nodes/internal/proxy"
+	"github.com/clearwater-ims/clearwater/nodes/internal/rph"
 	"github.com/clearwater-ims/clearwater/nodes/internal/sip"
 	"github.com/clearwater-ims/clearwater/nodes/internal/subscriber"
 	"github.com/clearwater-ims/clearwater/nodes/internal/transaction"
@@ -60,6 +61,7 @@ type Router struct {
 	numbers   *numbers
 	open      prometheus.Gauge // 1 while every REGISTER is accepted
 	pool      atomic.Pointer[icscf.Pool]
+	important atomic.Pointer[rph.Table]
 	routes    atomic.Pointer[bgcf.Routes]
 	answering atomic.Pointer[ecscf.Routes] // of emergency calls
 }
@@ -159,6 +161,20 @@ func (r *Router) SetPool(text string) error {
 	r.pool.Store(p)
 	return nil
 }
+
+// SetPriorities takes rph.json; a document that does not parse leaves the old one in force.
+func (r *Router) SetPriorities(text string) error {
+	t, err := rph.Parse(text)
+	if err != nil {
+		return err
+	}
+	r.important.Store(t)
+	return nil
+}
+
+// Priority is how important a request is by its Resource-Priority (RFC 4412): 0 as others, else from 1 to 15, the highest.
+// Overload control lets such requests in before others.
+func (r *Router) Priority(m *sip.Message) int { return r.important.Load().Priority(m) }
 
 // SetRoutes takes bgcf.json.
 func (r *Router) SetRoutes(text string) error {
