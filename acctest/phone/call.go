@@ -93,6 +93,9 @@ func (c *Call) Final(d time.Duration) *Message {
 // Ack sends the ACK of a 2xx.
 func (c *Call) Ack(success *Message) { c.within(success, "ACK", 1) }
 
+// AckOf is Ack for the INVITE with another CSeq.
+func (c *Call) AckOf(success *Message, seq int) { c.within(success, "ACK", seq) }
+
 // Within sends a request in the dialog that an answer made, and returns its CSeq.
 func (c *Call) Within(answer *Message, method string, headers ...string) int {
 	seq := c.nextSeq

@@ -26,6 +26,8 @@ type Phone struct {
 	Name, Domain, Password string
 	Proxy                  string // address:port of the edge
 
+	// EachRegister, when set, sends the requests of a registration in place of the phone.
+	EachRegister func(send func())
 	// Answer, when set before the first message, is called for every request in the order in which they come.
 	Answer func(*Message)
 
@@ -68,6 +70,7 @@ func Listen(t testing.TB, local string) *Phone {
 func (p *Phone) Start() {
 	go p.read()
 	p.t.Cleanup(func() {
+		p.EachRegister = nil
 		if p.registered { // an edge that is stopped waits for who is registered there
 			p.register(0)
 		}
@@ -289,7 +292,12 @@ func (p *Phone) register(expires int, extra ...string) *Message {
 		if authorization != "" {
 			lines = append(lines, authorization)
 		}
-		p.Send(strings.Join(lines, "\n") + "\n\n")
+		send := func() { p.Send(strings.Join(lines, "\n") + "\n\n") }
+		if p.EachRegister != nil {
+			p.EachRegister(send)
+		} else {
+			send()
+		}
 		m := p.Maybe(5*time.Second, func(m *Message) bool {
 			return m.Status() >= 200 && m.CallID().Value() == id && int(m.CSeq().SeqNo) == n
 		})
