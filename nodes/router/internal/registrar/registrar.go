@@ -124,11 +124,7 @@ func (r *Registrar) Register(ctx context.Context, req *proxy.Request, known *hss
 	if err != nil {
 		return proxy.AnswerReason(req, 400, "registrar", err.Error())
 	}
-	if known == nil {
-		if known, err = r.deps.HSS.Authorize(ctx, q); err != nil {
-			known = &hss.AuthorizeResponse{Result: hss.ResultOf(err), Detail: err.Error()}
-		}
-	}
+	known = r.complete(ctx, q, known)
 	if status := RefusalOf(known.GetResult()); status != 0 {
 		return proxy.AnswerReason(req, status, "hss", known.GetDetail())
 	}
@@ -159,6 +155,8 @@ type attempt struct {
 	kind       string
 	known      *hss.AuthorizeResponse
 	nonce      *registrations.NonceUse
+	assigned   bool // an external HSS has been told of a registration that it did not know
+	bound      bool // the registration came about
 }
 
 func (r *Registrar) nonces(s *Settings) authn.Nonces {
@@ -220,8 +218,25 @@ func (r *Registrar) refuse(ctx context.Context, a *attempt) proxy.Decision {
 	return proxy.AnswerReason(a.req, 403, "registrar", "wrong credentials")
 }
 
-// bind changes the bindings and consumes the nonce in one swap.
+// bind registers what an authenticated REGISTER asks for, at the HSS and then at the store.
 func (r *Registrar) bind(ctx context.Context, a *attempt) proxy.Decision {
+	now := r.deps.Now()
+	c, err := readContacts(a.m, a.impi, now, a.settings.MaxExpires)
+	if err != nil {
+		return proxy.AnswerReason(a.req, 400, "registrar", err.Error())
+	}
+	if status, why := r.assign(ctx, a, len(c.add) > 0); status != 0 {
+		return proxy.AnswerReason(a.req, status, "hss", why)
+	}
+	d := r.apply(ctx, a, c, now)
+	if a.assigned && !a.bound && !c.emergency {
+		r.unassign(ctx, a)
+	}
+	return d
+}
+
+// apply changes the bindings and consumes the nonce in one swap.
+func (r *Registrar) apply(ctx context.Context, a *attempt, c contacts, now time.Time) proxy.Decision {
 	profile, err := r.deps.Profiles.Parse(a.known.GetRegData().GetImsSubscription())
 	if err != nil {
 		r.deps.Log.Error("reading user profile", "impu", a.impu, "error", err)
@@ -231,12 +246,7 @@ func (r *Registrar) bind(ctx context.Context, a *attempt) proxy.Decision {
 	if !ok && !emergency.Registration(a.m) {
 		return proxy.AnswerReason(a.req, 403, "registrar", "every identity of the set is barred")
 	}
-	now := r.deps.Now()
-	c, err := readContacts(a.m, a.impi, now, a.settings.MaxExpires)
-	switch {
-	case err != nil:
-		return proxy.AnswerReason(a.req, 400, "registrar", err.Error())
-	case c.emergency:
+	if c.emergency {
 		return r.bindEmergency(ctx, a, profile, c)
 	}
 	for _, b := range c.add {
@@ -271,6 +281,7 @@ func (r *Registrar) outcome(a *attempt, profile *subscriber.Profile, result *reg
 		return proxy.AnswerReason(a.req, 500, "registrar", "an older REGISTER than the one that is stored (RFC 3261 10.3)")
 	case registrations.OutcomeDone:
 	}
+	a.bound = true
 	r.deps.Metrics.registration(kindOf(a, result), 200)
 	answer := r.accepted(a, profile, result.GetRecord(), now)
 	r.follow(a, profile, result, answer, now)
