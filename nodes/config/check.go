@@ -37,6 +37,7 @@ var checks = map[string]checker{ //nolint:gochecknoglobals // a table
 	"hosts":     {"a DNS name or an IP address", isHost},
 	"hostport":  {"host or host:port", isHostPort},
 	"addrports": {"an IP address, optionally with :port", isAddrPort},
+	"regevent":  {"requests, registrations or N", oneOf("requests", "registrations", "N")},
 	"prefixes":  {"an IP network in CIDR form", isPrefix},
 	"label":     {"a DNS label: lower-case letters, digits and hyphens, at most 63", func(v string) bool { return labelPattern.MatchString(v) }},
 	"role":      {"one of store, diameter, xdms, router, edge, portal", func(v string) bool { return Role(v).Known() }},

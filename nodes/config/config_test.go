@@ -243,6 +243,7 @@ func (s spec) draw(t *rapid.T) string {
 		"ips":              rapid.SampledFrom([]string{"127.0.0.1", "2001:db8::1"}),
 		"hostport":         rapid.StringMatching(`[a-z]{1,8}(:[1-9][0-9]{0,3})?`),
 		"addrports":        rapid.SampledFrom([]string{"127.0.0.1", "127.0.0.1:53", "[::1]:53"}),
+		"regevent":         rapid.SampledFrom([]string{"requests", "registrations", "N"}),
 		"prefixes":         rapid.SampledFrom([]string{"127.0.0.0/8", "2001:db8::/32"}),
 		"domain":           rapid.SampledFrom([]string{"e164.arpa", "enum.example.com"}),
 		"label":            rapid.StringMatching(`[a-z][a-z0-9]{0,8}`),

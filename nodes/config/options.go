@@ -87,6 +87,7 @@ type Options struct {
 	ExternalICSCF    string        `option:"external_icscf_uri" scope:"shared" check:"sipuri"`
 	StatelessProxies []string      `option:"stateless_proxies" scope:"shared" check:"hosts"`
 	RegEventPartial  bool          `option:"reg_event_partial" scope:"shared" default:"N"` // ours: NOTIFYs tell what has changed, not all
+	EdgeRegEvent     string        `option:"edge_reg_event" scope:"shared" default:"requests" check:"regevent"`
 	EdgeDrainAnswer  string        `option:"edge_drain_answer" scope:"shared" default:"305" check:"drainanswer"`
 
 	// Emergency calls: where they go (in order of preference for each service, "*" for services without an entry), what

@@ -42,7 +42,7 @@ func startSite(t *testing.T, edgeAddr, coreAddr, shared, local string) *site {
 	at := netip.MustParseAddrPort(coreAddr)
 	o, _, err := config.Parse(
 		config.File{Name: config.LocalFile, Text: "local_ip=" + edgeAddr + "\npublic_ip=" + edgeAddr + "\npublic_hostname=edge-1.site1.ims.test\nnode_role=edge\ndeployment_id=d\ndns_zone=ims.test\n" + local},
-		config.File{Name: config.SharedFile, Text: fmt.Sprintf("home_domain=ims.test\nflow_token_key=k\nupstream_hostname=%s\nupstream_port=%d\n%s", at.Addr(), at.Port(), shared)},
+		config.File{Name: config.SharedFile, Text: fmt.Sprintf("home_domain=ims.test\nflow_token_key=k\nedge_reg_event=N\nupstream_hostname=%s\nupstream_port=%d\n%s", at.Addr(), at.Port(), shared)},
 		config.File{Name: config.UserFile, Text: "upstream_connections=1\ntrusted_peers=127.23.6.13"})
 	if err != nil {
 		t.Fatal(err)

@@ -32,7 +32,7 @@ func (registrar) Message(m *sip.Message, f *transport.Flow) {
 func BenchmarkRegister(b *testing.B) {
 	const local = "local_ip=127.23.5.1\npublic_ip=127.23.5.1\npublic_hostname=edge-1.site1.ims.test\nnode_role=edge\ndeployment_id=d\ndns_zone=ims.test"
 	o, _, err := config.Parse(config.File{Name: config.LocalFile, Text: local},
-		config.File{Name: config.SharedFile, Text: "home_domain=ims.test\nflow_token_key=k\nedge_tls_port=0\nedge_ws_port=0\nedge_wss_port=0\nupstream_hostname=127.23.5.2\nupstream_port=5052"})
+		config.File{Name: config.SharedFile, Text: "home_domain=ims.test\nflow_token_key=k\nedge_reg_event=N\nedge_tls_port=0\nedge_ws_port=0\nedge_wss_port=0\nupstream_hostname=127.23.5.2\nupstream_port=5052"})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -107,7 +107,7 @@ func compose(ctx context.Context, o *config.Options, p parts) (*edge, error) {
 	}
 	e := &edge{transport: wire}
 	e.limiter = overload.New("edge", o.EdgeThrottle, overload.Deps{Metrics: p.metrics, Waiting: wire.Unread})
-	e.function = pcscf.New(o, pcscf.Deps{Flows: wire, Resolver: p.resolver, Now: time.Now, Log: p.log, Metrics: p.metrics})
+	e.function = pcscf.New(o, pcscf.Deps{Flows: wire, Resolver: p.resolver, Now: time.Now, Send: e.send, Log: p.log, Metrics: p.metrics})
 	e.upstream = wire.NewPool(transport.PoolConfig{
 		Listener: pcscf.Core, Size: o.UpstreamConnections, Recycle: o.UpstreamRecycle,
 	}, &upstream{p})
@@ -117,6 +117,11 @@ func compose(ctx context.Context, o *config.Options, p parts) (*edge, error) {
 	}, proxy.Deps{Resolver: p.resolver, Wire: coreSide{wire, e.upstream}, Log: p.log, Observe: e.function})
 	e.turn, err = newTURN(ctx, o, p, certificate)
 	return e, err
+}
+
+// send sends a request of the edge itself.
+func (e *edge) send(ctx context.Context, t proxy.Target) (*proxy.Reply, error) {
+	return e.core.Send(ctx, t)
 }
 
 // withFlowKey makes a key for this life of the node.

@@ -124,7 +124,7 @@ Content-Length: 0
 func TestEdgeOnRealSockets(t *testing.T) {
 	const local = "local_ip=127.23.4.1\npublic_ip=127.23.4.1\npublic_hostname=edge-1.site1.ims.test\nnode_role=edge\ndeployment_id=d\ndns_zone=ims.test"
 	o, _, err := config.Parse(config.File{Name: config.LocalFile, Text: local},
-		config.File{Name: config.SharedFile, Text: "home_domain=ims.test\nflow_token_key=k\nupstream_hostname=127.23.4.2\nupstream_port=5052\nsip_blacklist_duration=1"},
+		config.File{Name: config.SharedFile, Text: "home_domain=ims.test\nflow_token_key=k\nedge_reg_event=N\nupstream_hostname=127.23.4.2\nupstream_port=5052\nsip_blacklist_duration=1"},
 		config.File{Name: config.UserFile, Text: "upstream_connections=3"})
 	if err != nil {
 		t.Fatal(err)

@@ -2,19 +2,25 @@ package pcscf
 
 import (
 	"context"
+	"sync"
 	"time"
 )
 
 // sweepTime is how often lapsed registrations and calls are forgotten.
 const sweepTime = 3 * time.Second
 
-// Run forgets what has lapsed until ctx ends.
+// Run forgets what has lapsed, and watches users, until ctx ends.
 func (e *Edge) Run(ctx context.Context) error {
 	tick := time.NewTicker(sweepTime)
 	defer tick.Stop()
+	var workers sync.WaitGroup
+	for range watchWorkers {
+		workers.Go(func() { e.watchUsers(ctx) })
+	}
 	for {
 		select {
 		case <-ctx.Done():
+			workers.Wait()
 			return nil
 		case <-tick.C:
 			e.sweep()
@@ -27,6 +33,7 @@ func (e *Edge) sweep() {
 	e.users.sweep(now)
 	e.emergency.users.sweep(now)
 	e.dialogs.sweep(now, e.alive)
+	e.sweepWatches(now)
 }
 
 // Registrations counts the users that are registered through this edge, Dialogs the calls that it carries.

@@ -13,6 +13,8 @@ type metrics struct {
 	redirected prometheus.Counter
 	requests   *prometheus.CounterVec
 	finals     *prometheus.CounterVec
+	subscribes *prometheus.CounterVec
+	ended      prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer, e *Edge) *metrics {
@@ -26,14 +28,22 @@ func newMetrics(reg prometheus.Registerer, e *Edge) *metrics {
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "ims_edge_requests_total", Help: "SIP requests by method.",
 		}, []string{"method"}),
+		subscribes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "ims_edge_subscribes_total", Help: "SUBSCRIBEs to the registration state of users, by class of answer.",
+		}, []string{"outcome"}),
+		ended: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "ims_edge_ended_registrations_total", Help: "Registrations that the network has ended while they lasted here.",
+		}),
 		finals: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "ims_edge_final_responses_total", Help: "Final responses by method and class.",
 		}, []string{"method", "class"}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.refused, m.redirected, m.requests, m.finals,
+		reg.MustRegister(m.refused, m.redirected, m.requests, m.finals, m.subscribes, m.ended,
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "ims_edge_registrations", Help: "Users registered through this edge."},
 				func() float64 { return float64(e.Registrations()) }),
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "ims_edge_subscriptions", Help: "Users whose registration state is watched."},
+				func() float64 { return float64(e.watches.held()) }),
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "ims_edge_dialogs", Help: "Calls that this edge carries."},
 				func() float64 { return float64(e.Dialogs()) }))
 	}

@@ -31,6 +31,9 @@ func (h *handler) originate(r *proxy.Request) proxy.Decision {
 		h.edge.metrics.refused.WithLabelValues("identity").Inc()
 		return refuse(r, status, why)
 	}
+	if h.set.watch != watchNever {
+		h.edge.watches.follow(r.Flow.ID(), u, h.edge.deps.Now())
+	}
 	h.stripUntrusted(m)
 	m.Del(sip.PPreferredIdentity, sip.PAssertedIdentity, sip.Route, sip.RecordRoute, sip.Path)
 	for _, id := range identity {

@@ -43,9 +43,11 @@ type Resolver interface {
 type Deps struct {
 	Flows    Flows
 	Resolver Resolver
-	Now      func() time.Time
-	Log      *slog.Logger
-	Metrics  prometheus.Registerer // may be nil
+	// Send sends a request of the edge itself; see proxy.Core.
+	Send    func(ctx context.Context, t proxy.Target) (*proxy.Reply, error)
+	Now     func() time.Time
+	Log     *slog.Logger
+	Metrics prometheus.Registerer // may be nil
 }
 
 // Edge is the function.
@@ -54,6 +56,7 @@ type Edge struct {
 	settings atomic.Pointer[settings]
 	users    users
 	dialogs  dialogs
+	watches  watches
 
 	emergency emergencyUsers
 	draining  atomic.Bool
@@ -66,6 +69,7 @@ func New(o *config.Options, deps Deps) *Edge {
 	e.SetOptions(o)
 	e.users.init()
 	e.dialogs.init()
+	e.watches.init()
 	e.emergency.init(deps.Metrics)
 	e.metrics = newMetrics(deps.Metrics, e)
 	return e
@@ -136,6 +140,9 @@ func (h *handler) Initial(ctx context.Context, r *proxy.Request) proxy.Decision 
 	case r.Msg.Method == sip.ACK: // one without a To tag acknowledges nothing
 		return proxy.Silence()
 	case r.Flow.Listener() == Core:
+		if watchable(r) { // without a dialog it can be of none of ours
+			return proxy.Answer(r, 481)
+		}
 		return h.terminate(ctx, r, true)
 	case r.Msg.Method == sip.REGISTER:
 		return h.registerUp(r)
@@ -153,6 +160,9 @@ func (h *handler) InDialog(ctx context.Context, r *proxy.Request) proxy.Decision
 	case r.Local:
 		return refuse(r, 404, "the request leads back to the edge")
 	case r.Flow.Listener() == Core:
+		if watchable(r) {
+			return h.notified(r)
+		}
 		return h.terminate(ctx, r, false)
 	default:
 		return h.within(r)
@@ -212,6 +222,7 @@ type settings struct {
 	publicIPv6  string                       // of a node with both families
 	upstream    string                       // Route value towards the I-CSCF
 	drainAnswer string
+	watch       string // whom to watch
 	sipName     string // where phones find the deployment's edges
 	cdf         string
 	key         *signer
@@ -238,7 +249,7 @@ func newSettings(o *config.Options) *settings {
 		hosts: map[string]bool{}, homes: map[string]bool{}, home: strings.ToLower(o.HomeDomain), publicHost: o.PublicHostname,
 		coreAddr: sip.HostPort(o.LocalIP, config.PortEdgeTrusted), ports: accessPorts(o), publicIPv6: cmp.Or(o.PublicIPv6, o.LocalIPv6), accessVia: map[resolve.Transport]string{},
 		upstream:    "<sip:" + sip.HostPort(o.UpstreamHostname, o.UpstreamPort) + ";transport=TCP;lr>",
-		drainAnswer: o.EdgeDrainAnswer, sipName: o.Zone, cdf: o.CDFIdentity, key: newSigner([]byte(o.FlowKey)), emergencies: newEmergencies(o),
+		drainAnswer: o.EdgeDrainAnswer, watch: o.EdgeRegEvent, sipName: o.Zone, cdf: o.CDFIdentity, key: newSigner([]byte(o.FlowKey)), emergencies: newEmergencies(o),
 		trunks: addresses(o.TrustedPeers), pbxes: addresses(o.PBXes), mistrusted: addresses(o.IBCFStripIdentity),
 	}
 	if o.PBXServiceRoute != "" {

@@ -31,6 +31,7 @@ type world struct {
 	alice, bob *proxytest.Peer
 	options    *config.Options
 	seq        int
+	metrics    *prometheus.Registry
 }
 
 const (
@@ -44,7 +45,7 @@ func options(t *testing.T, shared string) *config.Options {
 	t.Helper()
 	o, _, err := config.Parse(
 		config.File{Name: config.LocalFile, Text: "local_ip=10.2.0.1\npublic_ip=10.2.0.1\npublic_hostname=edge-1.site1.ims.test\nnode_role=edge\ndeployment_id=d\ndns_zone=ims.test"},
-		config.File{Name: config.SharedFile, Text: "home_domain=ims.test\nflow_token_key=k\n" + shared},
+		config.File{Name: config.SharedFile, Text: "home_domain=ims.test\nflow_token_key=k\nedge_reg_event=N\n" + shared},
 		config.File{Name: config.UserFile, Text: "trusted_peers=10.8.0.1,10.8.0.2,10.8.0.9\nibcf_strip_identity=10.8.0.2\nibcf_domain=ibcf.ims.test"})
 	if err != nil {
 		t.Fatal(err)
@@ -63,11 +64,13 @@ func in(t *testing.T, shared string, test func(w *world)) {
 		w.node = n.Node(nil, transporttest.TCP(pcscf.Core, "10.2.0.1:5058"), transporttest.UDP(pcscf.Core, "10.2.0.1:5058"),
 			transporttest.TCP(pcscf.Access, "10.2.0.1:5060"), transporttest.UDP(pcscf.Access, "10.2.0.1:5060"))
 		reg := prometheus.NewPedanticRegistry()
+		w.metrics = reg
 		names := proxytest.Names{
 			"icscf.router.ims.test": {"tcp:10.1.0.1:5054"}, "scscf.router.ims.test": {"tcp:10.1.0.1:5054"},
 			"carrier.test": {"udp:10.8.0.9:5060", "tcp:10.8.0.1:5060"}, "mixed.test": {"udp:10.8.0.1:5060", "udp:10.9.0.1:5060"},
 		}
-		w.edge = pcscf.New(o, pcscf.Deps{Flows: w.node, Resolver: names, Now: time.Now, Log: slog.New(slog.DiscardHandler), Metrics: reg})
+		w.edge = pcscf.New(o, pcscf.Deps{Flows: w.node, Resolver: names, Now: time.Now, Log: slog.New(slog.DiscardHandler), Metrics: reg,
+			Send: func(ctx context.Context, t proxy.Target) (*proxy.Reply, error) { return w.core.Send(ctx, t) }})
 		w.core = proxy.New(proxy.Config{Accept: w.edge.Accept, Local: w.edge.Local, SentBy: w.edge.SentBy, Here: w.edge.Here}, proxy.Deps{
 			Wire: w.node, Observe: w.edge,
 			Resolver: names,

@@ -20,7 +20,9 @@ type registering struct {
 	to       string   // To as written
 	contacts []string // keys of the Contacts
 	all      bool     // Contact: *
-	sos      bool     // for emergency calls only
+	call     uint64   // hash of Call-ID
+	cseq     uint32
+	sos      bool // for emergency calls only
 }
 
 // registerUp passes a REGISTER of a phone to the I-CSCF (TS 24.229 5.2.2).
@@ -33,7 +35,8 @@ func (h *handler) registerUp(r *proxy.Request) proxy.Decision {
 	if err != nil {
 		return refuse(r, 400, err.Error())
 	}
-	reg := &registering{flow: r.Flow, identity: to.Canonical(), to: to.String()}
+	cseq, _ := m.CSeq()
+	reg := &registering{flow: r.Flow, identity: to.Canonical(), to: to.String(), call: callHash(m.CallID()), cseq: cseq}
 	zero := m.Get(sip.Expires) == "0"
 	for _, c := range m.All(sip.Contact) {
 		if strings.TrimSpace(c) == "*" {
@@ -217,18 +220,22 @@ func (h *handler) bindContacts(m *sip.Message) {
 			users.unbind(id, reg.identity, key)
 			continue
 		}
-		users.bind(id, reg.user(m), key, now.Add(life), func() {
+		u := reg.user(m)
+		users.bind(id, u, key, now.Add(life), func() {
 			if reg.flow.Reliable() { // a UDP flow never closes
 				reg.flow.OnClose(func() { users.drop(id) })
 			}
 		})
+		if h.set.watch == watchAlways && users == &edge.users {
+			edge.watches.follow(id, u, now)
+		}
 	}
 }
 
 // user makes what the edge remembers of a 200.
 func (reg *registering) user(m *sip.Message) *user {
 	associated := m.All(sip.PAssociatedURI)
-	u := &user{service: m.All(sip.ServiceRoute), identities: make([]string, 0, max(1, len(associated))), canonical: make([]string, 0, max(1, len(associated)))}
+	u := &user{call: reg.call, cseq: reg.cseq, service: m.All(sip.ServiceRoute), identities: make([]string, 0, max(1, len(associated))), canonical: make([]string, 0, max(1, len(associated)))}
 	for _, v := range associated {
 		if a, err := sip.ParseAddress(v); err == nil {
 			if c := canonical(a.URI); c != "" {

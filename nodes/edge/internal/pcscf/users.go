@@ -17,6 +17,8 @@ type user struct {
 	canonical  []string
 	service    []string // Service-Route values, first hop first
 	contacts   []contact
+	call       uint64    // hash of the Call-ID of the last REGISTER
+	cseq       uint32    // its CSeq
 	until      time.Time // the last of contacts
 }
 
