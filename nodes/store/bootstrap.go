@@ -18,10 +18,13 @@ import (
 // bootstrap is the first hours of the first store node: an order arrives before the role runs, and is answered when
 // the role has founded the cluster.
 type bootstrap struct {
+	open    openFunc
 	founded chan string // the id of the cluster, once; capacity 1
 }
 
-func newBootstrap() *bootstrap { return &bootstrap{founded: make(chan string, 1)} }
+func newBootstrap(open openFunc) *bootstrap {
+	return &bootstrap{open: open, founded: make(chan string, 1)}
+}
 
 // keysOf and directoryOf are where a node keeps its keys and its etcd member.
 func keysOf(id *identity.Identity) string {
@@ -68,7 +71,7 @@ func localOf(id *identity.Identity) *config.Options {
 
 // start is service.Start.
 func (b *bootstrap) start(ctx context.Context, n *service.Node) (service.Running, error) {
-	return newStore(ctx, n, func(clusterID string) {
+	return newStore(ctx, n, b.open, func(clusterID string) {
 		n.SetClusterID(clusterID)
 		select {
 		case b.founded <- clusterID:

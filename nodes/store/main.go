@@ -15,7 +15,10 @@ import (
 	"github.com/clearwater-ims/clearwater/nodes/store/internal/etcd"
 )
 
-func main() {
+func main() { run(openEngine) }
+
+// run is this node, or its etcd member when it is started as that.
+func run(open openFunc) {
 	if len(os.Args) > 1 && os.Args[1] == etcd.Command {
 		signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP) // the parent decides when it ends
 		if err := etcd.Main(context.Background(), os.Stdin); err != nil {
@@ -24,6 +27,6 @@ func main() {
 		}
 		return
 	}
-	b := newBootstrap()
+	b := newBootstrap(open)
 	service.Main(config.Store, b.start, service.WithBootstrap(b.bootstrap), service.WithoutSharedConfig())
 }

@@ -25,7 +25,11 @@ import (
 
 // TestMain makes this test binary the store when a test starts it as one: the tests here are about processes.
 func TestMain(m *testing.M) {
-	if os.Getenv("STORE_UNDER_TEST") != "" {
+	switch remote := os.Getenv("STORE_SHARED_ENGINE"); {
+	case remote != "":
+		run(openRemote(remote))
+		return
+	case os.Getenv("STORE_UNDER_TEST") != "":
 		main()
 		return
 	}
@@ -45,6 +49,8 @@ type lab struct {
 	site     *pki.Authority
 	roots    *x509.CertPool
 	operator *tls.Config
+	environ  []string // of the process, beside the test's own
+	token    string   // join token
 	process  *exec.Cmd
 	ended    chan error
 	log      *os.File
@@ -56,11 +62,22 @@ func newLab(t testing.TB, address string) *lab {
 	if p, ok := t.(interface{ Parallel() }); ok {
 		p.Parallel()
 	}
-	l := &lab{t: t, address: address, dir: t.TempDir()}
 	deployment, err := pki.NewDeploymentCA("lab")
-	l.must(err)
-	l.site, err = deployment.NewSiteCA("site1")
-	l.must(err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	site, err := deployment.NewSiteCA("site1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newNode(t, deployment, site, 1, address, address+":10053")
+}
+
+// newNode makes the files of store node index of a site.
+func newNode(t testing.TB, deployment, site *pki.Authority, index int, address, dns string) *lab {
+	t.Helper()
+	l := &lab{t: t, address: address, dir: t.TempDir(), site: site, token: token, environ: []string{"STORE_UNDER_TEST=1"}}
+	var err error
 	l.roots, err = pki.Pool(deployment.CertificatePEM())
 	l.must(err)
 	l.operator = l.client(deployment, pki.Subject{Name: "terraform", Role: pki.RoleOperator})
@@ -70,10 +87,11 @@ deployment_id=lab
 dns_zone=%s
 local_ip=%s
 public_ip=%s
-public_hostname=store-1.site1.%s
-signaling_dns_server=%s:10053
+public_hostname=store-%d.site1.%s
+node_idx=%d
+signaling_dns_server=%s
 join_token=%s
-`, zone, address, address, zone, address, token))
+`, zone, address, address, index, zone, index, dns, l.token))
 	l.log, err = os.Create(filepath.Join(l.dir, "log"))
 	l.must(err)
 	t.Cleanup(func() {
@@ -113,7 +131,7 @@ func (l *lab) start() {
 	self, err := os.Executable()
 	l.must(err)
 	l.process = exec.Command(self, "--config-dir", l.dir) //nolint:noctx // it is ended by kill
-	l.process.Env = append(os.Environ(), "STORE_UNDER_TEST=1")
+	l.process.Env = append(os.Environ(), l.environ...)
 	l.process.Stdout, l.process.Stderr = l.log, l.log
 	l.must(l.process.Start())
 	l.ended = make(chan error, 1)

@@ -22,12 +22,14 @@ import (
 	"github.com/clearwater-ims/clearwater/nodes/internal/rpc"
 	"github.com/clearwater-ims/clearwater/nodes/internal/service"
 	"github.com/clearwater-ims/clearwater/nodes/store/internal/clusterapi"
+	"github.com/clearwater-ims/clearwater/nodes/store/internal/due"
 	"github.com/clearwater-ims/clearwater/nodes/store/internal/engine"
 	"github.com/clearwater-ims/clearwater/nodes/store/internal/engine/embedded"
 	"github.com/clearwater-ims/clearwater/nodes/store/internal/engine/metered"
 	"github.com/clearwater-ims/clearwater/nodes/store/internal/etcd"
 	"github.com/clearwater-ims/clearwater/nodes/store/internal/record"
 	"github.com/clearwater-ims/clearwater/nodes/store/internal/registration"
+	"github.com/clearwater-ims/clearwater/nodes/store/internal/shard"
 	"github.com/clearwater-ims/clearwater/nodes/store/internal/timer"
 )
 
@@ -40,16 +42,27 @@ type part struct {
 // store is the running role.
 type store struct {
 	node   *service.Node
-	engine engine.Engine
+	engine backend
+	shards *shard.Keeper // nil where this node has the engine to itself
 	etcd   *etcd.Membership
 	own    *cluster.Client // of this node's etcd member
 	parts  []part
 }
 
+// backend is the engine and what drives it.
+type backend struct {
+	engine.Engine
+
+	shared bool                            // other store nodes write to it as well
+	run    func(ctx context.Context) error // keeps it running until ctx ends; nil: nothing runs
+	usable func() error                    // why it cannot serve now; nil: it always can
+	leave  func(ctx context.Context) error // hands this node's data over for good; nil: there is nobody
+}
+
 // newStore opens the engine and the listeners and puts the parts together.
-func newStore(ctx context.Context, n *service.Node, founded func(clusterID string)) (_ service.Running, err error) {
+func newStore(ctx context.Context, n *service.Node, open openFunc, founded func(clusterID string)) (_ service.Running, err error) {
 	s := &store{node: n}
-	if s.engine, err = openEngine(n); err != nil {
+	if s.engine, err = open(ctx, n); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -61,8 +74,9 @@ func newStore(ctx context.Context, n *service.Node, founded func(clusterID strin
 		return nil, err
 	}
 	o, out := n.Options(), newHTTPClient(n.Resolver())
-	registered := registration.New(registration.Config{Writer: n.Name(), Log: n.Log, Lapse: lapse(n.Options, out)}, s.engine, n.Metrics)
-	timers := timer.New(s.engine, timer.HTTPPop(out), n.Log, n.Metrics)
+	owner := s.shareOut()
+	registered := registration.New(registration.Config{Writer: n.Name(), Owner: owner, Log: n.Log, Lapse: lapse(n.Options, out)}, s.engine, n.Metrics)
+	timers := timer.New(s.engine, owner, timer.HTTPPop(out), n.Log, n.Metrics)
 	calls, err := listen("calls of other roles", o.LocalIP, config.PortStoreRPC)
 	if err != nil {
 		return nil, err
@@ -78,20 +92,39 @@ func newStore(ctx context.Context, n *service.Node, founded func(clusterID strin
 		{"calls", func(ctx context.Context) error { return server.Serve(ctx, calls) }},
 		{"timer API", func(ctx context.Context) error { return serveHTTP(ctx, timersHTTP) }},
 	}
+	if s.shards != nil {
+		s.parts = append(s.parts, part{"shards", s.shards.Run})
+		n.Holds("shards", s.shards.Held)
+	}
 	n.ReadyWhen("etcd", s.etcd.Usable)
+	if s.engine.usable != nil {
+		n.ReadyWhen("engine", s.engine.usable)
+	}
 	n.Holds("timer_pops", timers.Popping)
 	return s, nil
 }
 
-func openEngine(n *service.Node) (engine.Engine, error) {
+// shareOut decides who does due work: this node all of it, or the store nodes a part each.
+func (s *store) shareOut() due.Owner {
+	if !s.engine.shared {
+		return due.All{}
+	}
+	s.shards = shard.New(s.node.Name(), due.Shards, s.node.Cluster, s.engine, s.node.Log, s.node.Metrics)
+	return s.shards
+}
+
+// openFunc opens the engine that a node is configured for.
+type openFunc func(ctx context.Context, n *service.Node) (backend, error)
+
+func openEngine(_ context.Context, n *service.Node) (backend, error) {
 	if kind := n.Options().StoreEngine; kind != "embedded" {
-		return nil, fmt.Errorf("option store_engine: value %q is refused, allowed is embedded in this version", kind)
+		return backend{}, fmt.Errorf("option store_engine: value %q is refused, allowed is embedded in this version", kind)
 	}
 	e, err := embedded.Open(embedded.Config{Dir: filepath.Join(dataOf(n.Identity), "engine"), Log: n.Log})
 	if err != nil {
-		return nil, fmt.Errorf("opening the engine: %w", err)
+		return backend{}, fmt.Errorf("opening the engine: %w", err)
 	}
-	return metered.New(e, n.Metrics), nil
+	return backend{Engine: metered.New(e, n.Metrics)}, nil
 }
 
 // openCluster prepares the etcd member, this node's client of it and the management calls that need it.
@@ -146,10 +179,11 @@ func newMember(n *service.Node) (etcd.Member, error) {
 	}, nil
 }
 
-// Run serves until ctx ends: first the parts stop, then the etcd member, last the engine is closed.
+// Run serves until ctx ends: first the parts stop, then the etcd member and what drives the engine, last the engine is
+// closed.
 func (s *store) Run(ctx context.Context) error {
-	memberCtx, stopMember := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopMember()
+	below, stopBelow := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopBelow()
 	g, serving := errgroup.WithContext(ctx)
 	for _, p := range s.parts {
 		g.Go(func() error {
@@ -159,37 +193,82 @@ func (s *store) Run(ctx context.Context) error {
 			return nil
 		})
 	}
-	member := make(chan error, 1)
-	go func() { member <- s.etcd.Run(memberCtx) }()
+	ended := make(chan error, 1)
+	go func() { ended <- s.runBelow(below) }()
 	g.Go(func() error {
 		select {
 		case <-serving.Done():
 			return nil
-		case err := <-member:
-			member <- err
-			return fmt.Errorf("etcd: %w", err)
+		case err := <-ended:
+			ended <- err
+			return err
 		}
 	})
 	err := g.Wait()
-	stopMember()
-	if ended := <-member; !errors.Is(err, ended) && !errors.Is(ended, context.Canceled) {
-		err = errors.Join(err, ended)
+	stopBelow()
+	if last := <-ended; !errors.Is(err, last) && !errors.Is(last, context.Canceled) {
+		err = errors.Join(err, last)
 	}
 	return errors.Join(err, s.own.Close(), s.engine.Close())
 }
 
-// Drain has nothing to wait for but the timer pops under way: the node keeps serving until it ends, and what it holds is
-// in the engine. It leads etcd no more, if another can.
+// runBelow runs what the parts stand on; it ends with the first that ends.
+func (s *store) runBelow(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	below := []part{{"etcd", s.etcd.Run}}
+	if s.engine.run != nil {
+		below = append(below, part{"engine", s.engine.run})
+	}
+	for _, p := range below {
+		g.Go(func() error {
+			err := p.run(ctx)
+			if err == nil && ctx.Err() == nil {
+				err = errors.New("it ended by itself")
+			}
+			if err != nil {
+				return fmt.Errorf("%s: %w", p.name, err)
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// Drain gives the due work to other store nodes, if there are any, and the leadership of etcd. Requests are answered until
+// the node ends, and what it holds is in the engine.
 func (s *store) Drain(ctx context.Context) error {
 	s.etcd.Yield(ctx)
+	if s.shards == nil {
+		return nil
+	}
+	s.shards.Pause()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for s.shards.Held() > 0 {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
 	return nil
 }
 
-// Leave hands over this node's part of the cluster, which it will not come back to.
-func (s *store) Leave(ctx context.Context) error { return s.etcd.Leave(ctx) }
+// Leave hands over this node's data and its part of the cluster, to which it will not come back.
+func (s *store) Leave(ctx context.Context) error {
+	if s.engine.leave != nil {
+		if err := s.engine.leave(ctx); err != nil {
+			return fmt.Errorf("handing data over: %w", err)
+		}
+	}
+	return s.etcd.Leave(ctx)
+}
 
 // Resume takes a drain back, and a decommission.
 func (s *store) Resume() {
+	if s.shards != nil {
+		s.shards.Resume()
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), stayLimit)
 	defer cancel()
 	if err := s.etcd.Stay(ctx); err != nil {

@@ -22,29 +22,55 @@ const (
 	// Shards is the number of parts that are worked on independently.
 	Shards = 16
 
-	atOnce  = 64               // hints of one shard in work
-	look    = 5 * time.Second  // longest sleep of a shard
-	again   = time.Second      // pause of a hint whose handling failed here
-	digits  = 13               // of milliseconds since 1970, enough until the year 2286
-	farAway = int64(1<<63 - 1) // nothing to wait for
+	atOnce  = 64                     // hints of one shard in work
+	look    = 5 * time.Second        // longest sleep of a shard
+	peek    = 500 * time.Millisecond // the same where other nodes write hints, too, which cannot wake us
+	again   = time.Second            // pause of a hint whose handling failed here
+	digits  = 13                     // of milliseconds since 1970, enough until the year 2286
+	farAway = int64(1<<63 - 1)       // nothing to wait for
 )
 
 // Hint is one row of the index.
 type Hint struct {
-	ID   string
-	At   time.Time
-	Note []byte // what the last handler left for the next
+	ID    string
+	At    time.Time
+	Note  []byte // what the last handler left for the next
+	Owner int64  // revision under which this node works on the shard
 
 	key     string
 	version uint64
 }
 
+// Owner tells which shards this node works on.
+type Owner interface {
+	// Owns tells whether a shard is this node's, and since which revision: a later owner's is higher.
+	Owns(shard int) (revision int64, mine bool)
+	// OnChange has f called when that changes.
+	OnChange(f func())
+	// Sole tells that no other node writes hints.
+	Sole() bool
+}
+
+// All is the owner of every shard, where there is one store node.
+type All struct{}
+
+// Owns implements Owner.
+func (All) Owns(int) (int64, bool) { return 1, true }
+
+// OnChange implements Owner.
+func (All) OnChange(func()) {}
+
+// Sole implements Owner.
+func (All) Sole() bool { return true }
+
 // Index is one table of hints.
 type Index struct {
-	engine engine.Engine
-	table  string
-	log    *slog.Logger
-	shards [Shards]shard
+	engine  engine.Engine
+	table   string
+	owner   Owner
+	longest time.Duration // sleep of a shard
+	log     *slog.Logger
+	shards  [Shards]shard
 }
 
 type shard struct {
@@ -55,14 +81,25 @@ type shard struct {
 	busy map[string]bool // keys in work or paused
 }
 
-// New returns the index in a table of e.
-func New(e engine.Engine, table string, log *slog.Logger) *Index {
-	x := &Index{engine: e, table: table, log: log}
+// New returns the index in a table of e, of which this node works on the shards that owner says.
+func New(e engine.Engine, table string, owner Owner, log *slog.Logger) *Index {
+	x := &Index{engine: e, table: table, owner: owner, log: log, longest: peek}
+	if owner.Sole() {
+		x.longest = look
+	}
 	for i := range x.shards {
 		x.shards[i].wake, x.shards[i].busy = make(chan struct{}, 1), map[string]bool{}
 	}
+	owner.OnChange(func() {
+		for i := range x.shards {
+			x.shards[i].nudge()
+		}
+	})
 	return x
 }
+
+// Mine tells whether this node works on the shard of an id, and since which revision.
+func (x *Index) Mine(id string) (revision int64, mine bool) { return x.owner.Owns(shardOf(id)) }
 
 // Put is the write of a hint, to be committed with (or before) the row that needs it; call Written afterwards.
 func (x *Index) Put(at time.Time, id string, note []byte) engine.Write {
@@ -123,6 +160,11 @@ func (x *Index) drive(ctx context.Context, n int, handle func(context.Context, H
 	for ctx.Err() == nil {
 		s.sleeping.Store(farAway) // whoever writes a hint while we look nudges us to look again
 		now := time.Now()
+		revision, mine := x.owner.Owns(n)
+		if !mine {
+			s.sleep(ctx, now, now.Add(look), look)
+			continue
+		}
 		hints, next, err := x.due(ctx, n, now)
 		if err != nil && ctx.Err() == nil {
 			x.log.Error("looking for due work", "table", x.table, "shard", n, "error", err)
@@ -133,13 +175,14 @@ func (x *Index) drive(ctx context.Context, n int, handle func(context.Context, H
 			case <-ctx.Done():
 				return
 			}
+			h.Owner = revision
 			s.take(h.key)
 			wg.Go(func() {
 				x.work(ctx, s, h, handle)
 				<-slots
 			})
 		}
-		s.sleep(ctx, now, next)
+		s.sleep(ctx, now, next, x.longest)
 	}
 }
 
@@ -185,9 +228,9 @@ func (x *Index) due(ctx context.Context, n int, now time.Time) (hints []Hint, ne
 	return hints, next, nil
 }
 
-// sleep waits until at, a nudge, or look has passed.
-func (s *shard) sleep(ctx context.Context, now, at time.Time) {
-	at = time.UnixMilli(min(at.UnixMilli(), now.Add(look).UnixMilli()))
+// sleep waits until at, a nudge, or longest has passed.
+func (s *shard) sleep(ctx context.Context, now, at time.Time, longest time.Duration) {
+	at = time.UnixMilli(min(at.UnixMilli(), now.Add(longest).UnixMilli()))
 	// A hint written after our scan and before this line found farAway and left a nudge.
 	s.sleeping.Store(at.UnixMilli())
 	t := time.NewTimer(time.Until(at))

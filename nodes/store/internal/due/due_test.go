@@ -32,7 +32,7 @@ func inFakeTime(t *testing.T, handle func(w *work, ctx context.Context, h due.Hi
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		e := memory.New()
-		w := &work{Index: due.New(e, table, slog.New(slog.DiscardHandler)), engine: e, begun: map[string][]string{}, from: time.Now()}
+		w := &work{Index: due.New(e, table, due.All{}, slog.New(slog.DiscardHandler)), engine: e, begun: map[string][]string{}, from: time.Now()}
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() {

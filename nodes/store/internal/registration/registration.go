@@ -27,6 +27,7 @@ type Config struct {
 	Writer string           // id of this node
 	Now    func() time.Time // nil: the system clock; the expiry driver always runs on the system clock
 	Log    *slog.Logger
+	Owner  due.Owner // of the shards of expiry; nil: this node, of all
 	// Lapse asks a router to work off the record of an address of record: interfaces of the router, POST /timers.
 	Lapse func(ctx context.Context, aor string) error
 }
@@ -44,7 +45,10 @@ func New(cfg Config, e engine.Engine, reg prometheus.Registerer) *Service {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Service{cfg: cfg, engine: e, index: due.New(e, dueTable, cfg.Log), metrics: newMetrics(reg)}
+	if cfg.Owner == nil {
+		cfg.Owner = due.All{}
+	}
+	return &Service{cfg: cfg, engine: e, index: due.New(e, dueTable, cfg.Owner, cfg.Log), metrics: newMetrics(reg)}
 }
 
 // Apply is registrations.Service.Apply.

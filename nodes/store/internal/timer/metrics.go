@@ -19,7 +19,10 @@ type metrics struct {
 
 	mu      sync.Mutex
 	known   map[string]bool
-	counted map[string]bool // ids counted since the start, so that count and Set do not both count one
+	touched map[string]bool // ids that changed while the engine's are counted; nil when they are not
+	cursor  string          // the last id that was counted
+	active  float64
+	sums    map[string]float64 // by tag
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -37,49 +40,89 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		late: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "ims_timer_pop_delay_seconds", Help: "How late pops were sent.", Buckets: prometheus.ExponentialBuckets(0.001, 4, 9),
 		}),
-		known: map[string]bool{}, counted: map[string]bool{},
+		known: map[string]bool{}, sums: map[string]float64{},
 	}
 	reg.MustRegister(m.set, m.tagged, m.pops, m.dropped, m.late)
 	return m
 }
 
-// found counts a timer that the engine had at the start.
-func (m *metrics) found(t *Timer) {
+// begin starts to count anew.
+func (m *metrics) begin() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.counted[t.GetId()] {
-		return
+	m.touched, m.cursor, m.active = map[string]bool{}, "", 0
+	clear(m.sums)
+}
+
+// end shows what was counted.
+func (m *metrics) end() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.touched = nil
+	m.set.Set(m.active)
+	for name := range m.known {
+		m.tagged.WithLabelValues(name).Set(m.sums[name])
 	}
-	m.add(t, 1)
+}
+
+// found counts a timer that the engine has, in the order of ids, unless it has changed since begin.
+func (m *metrics) found(t *Timer, mine bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.cursor = t.GetId()
+	if mine && !m.touched[t.GetId()] {
+		m.add(t, 1)
+	}
 }
 
 // changed counts a timer out and another (or the same, changed) in; either may be nil.
 func (m *metrics) changed(old, t *Timer) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if old != nil && m.counted[old.GetId()] {
+	id := t.GetId()
+	if t == nil {
+		id = old.GetId()
+	}
+	counted := m.touched == nil || m.touched[id] || id <= m.cursor
+	if m.touched != nil {
+		m.touched[id] = true
+	}
+	if old != nil && counted {
 		m.add(old, -1)
 	}
 	if t != nil {
 		m.add(t, 1)
 	}
+	if m.touched == nil {
+		m.show(old)
+		m.show(t)
+	}
 }
 
 func (m *metrics) add(t *Timer, sign float64) {
-	if sign > 0 {
-		m.counted[t.GetId()] = true
-	} else {
-		delete(m.counted, t.GetId())
-	}
-	m.set.Add(sign)
+	m.active += sign
 	for _, tag := range t.GetTags() {
-		name := tag.GetType()
-		if !m.known[name] && len(m.known) >= maxTags {
-			name = "other"
-		}
-		m.known[name] = true
-		m.tagged.WithLabelValues(name).Add(sign * float64(tag.GetCount()))
+		m.sums[m.name(tag)] += sign * float64(tag.GetCount())
 	}
+}
+
+// show sets what a timer has part in.
+func (m *metrics) show(t *Timer) {
+	m.set.Set(m.active)
+	for _, tag := range t.GetTags() {
+		name := m.name(tag)
+		m.tagged.WithLabelValues(name).Set(m.sums[name])
+	}
+}
+
+// name is the label of a tag: there is a limit to how many callers can make us keep.
+func (m *metrics) name(tag *Tag) string {
+	name := tag.GetType()
+	if !m.known[name] && len(m.known) >= maxTags {
+		name = "other"
+	}
+	m.known[name] = true
+	return name
 }
 
 func (m *metrics) popped(err error, late time.Duration) {

@@ -2,6 +2,8 @@ package timer
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -14,6 +16,9 @@ const (
 	retryAfter = popTimeout + 250*time.Millisecond
 )
 
+// errNotOwner stops an owner that does not know yet that it is one no more.
+var errNotOwner = errors.New("another node works on its shard by now")
+
 // look verifies one hint against the timer and pops it if it is time.
 func (s *Service) look(ctx context.Context, h due.Hint) error {
 	t, version, err := s.read(ctx, h.ID)
@@ -24,6 +29,8 @@ func (s *Service) look(ctx context.Context, h due.Hint) error {
 		return s.index.Done(ctx, h)
 	case t.next().After(time.Now()):
 		return s.index.Move(ctx, h, t.next(), nil)
+	case t.GetOwner() > h.Owner:
+		return fmt.Errorf("timer %s: %w", h.ID, errNotOwner)
 	}
 	// An attempt above the number of replicas is one whose predecessor ended with the process, not with a failure.
 	return s.attempt(ctx, t, version, h)
@@ -37,6 +44,7 @@ func (s *Service) attempt(ctx context.Context, t *Timer, version uint64, h due.H
 		begun.Sequence++
 	}
 	begun.Attempts++
+	begun.Owner = h.Owner
 	begun.NextAt = time.Now().Add(retryAfter).UnixMilli()
 	done, err := s.write(ctx, begun, version, s.index.Moved(h, begun.next(), nil)...)
 	if err != nil || !done {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/clearwater-ims/clearwater/nodes/store/internal/due"
@@ -31,37 +32,72 @@ type Pop func(ctx context.Context, uri string, opaque []byte, sequence uint32) e
 type Service struct {
 	engine  engine.Engine
 	index   *due.Index
+	owner   due.Owner
 	pop     Pop
 	log     *slog.Logger
 	metrics *metrics
 	popping atomic.Int64
 }
 
-// New returns the service. Run pops.
-func New(e engine.Engine, pop Pop, log *slog.Logger, reg prometheus.Registerer) *Service {
-	return &Service{engine: e, index: due.New(e, dueTable, log), pop: pop, log: log, metrics: newMetrics(reg)}
+// New returns the service, which pops the timers of the shards that owner says. Run pops.
+func New(e engine.Engine, owner due.Owner, pop Pop, log *slog.Logger, reg prometheus.Registerer) *Service {
+	return &Service{engine: e, index: due.New(e, dueTable, owner, log), owner: owner, pop: pop, log: log, metrics: newMetrics(reg)}
 }
+
+// recount is how often timers are counted where other nodes set and end them, too.
+const recount = time.Minute
 
 // Run counts the timers that are there and pops due ones until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
-	if err := s.count(ctx); err != nil {
-		return err
-	}
-	return s.index.Run(ctx, s.look)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.counting(ctx) })
+	g.Go(func() error { return s.index.Run(ctx, s.look) })
+	return g.Wait() //nolint:wrapcheck // says what failed
 }
 
 // Popping is the number of pops that are under way.
 func (s *Service) Popping() int64 { return s.popping.Load() }
 
-// count sets the statistics from the engine. Timers set meanwhile are counted where they are set.
+// counting sets the statistics from the engine: once where nobody else changes timers, else of the shards of this node,
+// again and again.
+func (s *Service) counting(ctx context.Context) error {
+	changed := make(chan struct{}, 1)
+	s.owner.OnChange(func() {
+		select {
+		case changed <- struct{}{}:
+		default:
+		}
+	})
+	for {
+		if err := s.count(ctx); err != nil && ctx.Err() == nil {
+			if s.owner.Sole() {
+				return err
+			}
+			s.log.Warn("timer statistics", "error", err)
+		}
+		if s.owner.Sole() {
+			return nil
+		}
+		pause := time.NewTimer(recount)
+		select {
+		case <-ctx.Done():
+			pause.Stop()
+			return nil
+		case <-pause.C:
+		case <-changed:
+			pause.Stop()
+		}
+	}
+}
+
+// count counts once. Timers that change meanwhile are counted where they change.
 func (s *Service) count(ctx context.Context) error {
+	s.metrics.begin()
+	defer s.metrics.end()
 	r := engine.Range{}
 	for {
 		rows, more, err := s.engine.Scan(ctx, table, r, 1000)
 		if err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
 			return fmt.Errorf("counting timers: %w", err)
 		}
 		for _, row := range rows {
@@ -69,12 +105,24 @@ func (s *Service) count(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			s.metrics.found(t)
+			_, mine := s.index.Mine(t.GetId())
+			s.metrics.found(t, mine)
 			r.From = row.Key + "\x00"
 		}
 		if !more {
 			return nil
 		}
+	}
+}
+
+// changed tells the statistics of a timer that was set, ended or both, if its shard is this node's.
+func (s *Service) changed(old, t *Timer) {
+	id := t.GetId()
+	if t == nil {
+		id = old.GetId()
+	}
+	if _, mine := s.index.Mine(id); mine {
+		s.metrics.changed(old, t)
 	}
 }
 
@@ -97,7 +145,7 @@ func (s *Service) Set(ctx context.Context, t *Timer) error {
 		}
 		if done {
 			s.index.Written(t.next(), t.GetId())
-			s.metrics.changed(old, t)
+			s.changed(old, t)
 			return nil
 		}
 	}
@@ -123,7 +171,7 @@ func (s *Service) remove(ctx context.Context, t *Timer, version uint64) (done bo
 		return false, fmt.Errorf("deleting timer %s: %w", t.GetId(), err)
 	}
 	if done {
-		s.metrics.changed(t, nil)
+		s.changed(t, nil)
 	}
 	return done, nil
 }

@@ -88,6 +88,7 @@ type Timer struct {
 	Sequence      uint32                 `protobuf:"varint,9,opt,name=sequence,proto3" json:"sequence,omitempty"`                    // pops begun
 	Attempts      uint32                 `protobuf:"varint,10,opt,name=attempts,proto3" json:"attempts,omitempty"`                   // of the pop that has begun and is not answered; 0 = none
 	NextAt        int64                  `protobuf:"varint,11,opt,name=next_at,json=nextAt,proto3" json:"next_at,omitempty"`         // Unix milliseconds of the next pop or attempt
+	Owner         int64                  `protobuf:"varint,12,opt,name=owner,proto3" json:"owner,omitempty"`                         // revision of the shard owner that began the last pop
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -199,6 +200,13 @@ func (x *Timer) GetNextAt() int64 {
 	return 0
 }
 
+func (x *Timer) GetOwner() int64 {
+	if x != nil {
+		return x.Owner
+	}
+	return 0
+}
+
 var File_nodes_store_internal_timer_timer_proto protoreflect.FileDescriptor
 
 const file_nodes_store_internal_timer_timer_proto_rawDesc = "" +
@@ -206,7 +214,7 @@ const file_nodes_store_internal_timer_timer_proto_rawDesc = "" +
 	"&nodes/store/internal/timer/timer.proto\x12\x16clearwater.store.timer\"/\n" +
 	"\x03Tag\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x14\n" +
-	"\x05count\x18\x02 \x01(\rR\x05count\"\xb9\x02\n" +
+	"\x05count\x18\x02 \x01(\rR\x05count\"\xcf\x02\n" +
 	"\x05Timer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
 	"\breplicas\x18\x02 \x01(\rR\breplicas\x12\x1d\n" +
@@ -221,7 +229,8 @@ const file_nodes_store_internal_timer_timer_proto_rawDesc = "" +
 	"\bsequence\x18\t \x01(\rR\bsequence\x12\x1a\n" +
 	"\battempts\x18\n" +
 	" \x01(\rR\battempts\x12\x17\n" +
-	"\anext_at\x18\v \x01(\x03R\x06nextAtBAZ?github.com/clearwater-ims/clearwater/nodes/store/internal/timerb\x06proto3"
+	"\anext_at\x18\v \x01(\x03R\x06nextAt\x12\x14\n" +
+	"\x05owner\x18\f \x01(\x03R\x05ownerBAZ?github.com/clearwater-ims/clearwater/nodes/store/internal/timerb\x06proto3"
 
 var (
 	file_nodes_store_internal_timer_timer_proto_rawDescOnce sync.Once

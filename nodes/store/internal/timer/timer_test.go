@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"pgregory.net/rapid"
 
+	"github.com/clearwater-ims/clearwater/nodes/store/internal/due"
 	"github.com/clearwater-ims/clearwater/nodes/store/internal/engine"
 	"github.com/clearwater-ims/clearwater/nodes/store/internal/engine/memory"
 )
@@ -65,7 +66,7 @@ func (b *bench) popped() string {
 func (b *bench) start(t *testing.T) {
 	t.Helper()
 	b.reg = prometheus.NewRegistry()
-	b.Service = New(b.engine, b.deliver, slog.New(slog.DiscardHandler), b.reg)
+	b.Service = New(b.engine, due.All{}, b.deliver, slog.New(slog.DiscardHandler), b.reg)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- b.Run(ctx) }()
@@ -330,7 +331,7 @@ func TestTagsAreBounded(t *testing.T) {
 }
 
 func TestHTTP(t *testing.T) {
-	s := New(memory.New(), nil, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	s := New(memory.New(), due.All{}, nil, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 	h := s.Handler()
 	const good = `{"timing":{"interval":100,"repeat-for":300},"callback":{"http":{"uri":"http://x/y","opaque":"o"}}`
 	for name, c := range map[string]struct {
@@ -396,7 +397,7 @@ func TestHTTP(t *testing.T) {
 
 func TestEngineAwayIs503(t *testing.T) {
 	e := memory.New()
-	s := New(e, nil, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	s := New(e, due.All{}, nil, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
 	}
