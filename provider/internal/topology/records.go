@@ -20,6 +20,28 @@ type cluster struct {
 	prefix string // before [<site>.]<zone>; empty for the edge
 	sip    int    // port of SIP over UDP and TCP; 0: no SRV and NAPTR records
 	stream bool   // NAPTR prefers TCP
+	access bool   // phones find it here, over every transport, and STUN and TURN
+}
+
+// service is one SRV name and its port; naptr is the NAPTR service that leads there, if one does.
+type service struct {
+	prefix, naptr string
+	port          int
+}
+
+// services lists what a cluster serves, as NAPTR prefers it to phones: the unprotected transports first, for all have them.
+// Browsers look up no NAPTR and SRV records (RFC 7118 5.5); the WebSocket services are for other clients.
+func (c cluster) services() []service {
+	out := []service{{"_sip._udp.", "SIP+D2U", c.sip}, {"_sip._tcp.", "SIP+D2T", c.sip}}
+	if !c.access {
+		return out
+	}
+	return append(out,
+		service{"_sips._tcp.", "SIPS+D2T", config.PortEdgeTLS},
+		service{"_sips._ws.", "SIPS+D2W", config.PortEdgeWSS}, service{"_sip._ws.", "SIP+D2W", config.PortEdgeWS},
+		service{"_stun._udp.", "", config.PortEdgeTURN}, service{"_stun._tcp.", "", config.PortEdgeTURN}, service{"_stuns._tcp.", "", config.PortEdgeTURNS},
+		service{"_turn._udp.", "", config.PortEdgeTURN}, service{"_turn._tcp.", "", config.PortEdgeTURN}, service{"_turns._tcp.", "", config.PortEdgeTURNS}, // RFC 8489 8.1, RFC 5928 3
+	)
 }
 
 // clusters lists a role's cluster names; the first is the role's own.
@@ -31,7 +53,7 @@ func clusters(role config.Role, manual bool) []cluster {
 			{prefix: "bgcf." + name, sip: config.PortBGCF, stream: true}}
 	}
 	own := map[config.Role][]cluster{
-		config.Edge:     {{sip: config.PortEdgeSIP}},
+		config.Edge:     {{sip: config.PortEdgeSIP, access: true}},
 		config.Router:   router("router"),
 		config.Diameter: {{prefix: "hs"}, {prefix: "ralf"}},
 		config.XDMS:     {{prefix: "xdms"}},
@@ -94,14 +116,15 @@ func (z Zone) sip(host string, c cluster, priority int, nodes []platform.Node) [
 	if c.sip == 0 {
 		return nil
 	}
-	services := []string{"SIP+D2U", "SIP+D2T"}
-	targets := map[string]string{"SIP+D2U": "_sip._udp.", "SIP+D2T": "_sip._tcp."}
+	services := c.services()
 	if c.stream {
 		services[0], services[1] = services[1], services[0]
 	}
 	var out []platform.Record
 	for i, service := range services {
-		out = append(out, z.record(host, "NAPTR", fmt.Sprintf(`%d 1 "S" "%s" "" %s%s.`, i+1, service, targets[service], host)))
+		if service.naptr != "" {
+			out = append(out, z.record(host, "NAPTR", fmt.Sprintf(`%d 1 "S" "%s" "" %s%s.`, i+1, service.naptr, service.prefix, host)))
+		}
 	}
 	return append(out, z.servers(host, c, priority, nodes)...)
 }
@@ -110,9 +133,9 @@ func (z Zone) servers(host string, c cluster, priority int, nodes []platform.Nod
 	if c.sip == 0 {
 		return nil
 	}
-	for _, proto := range []string{"_sip._udp.", "_sip._tcp."} {
+	for _, service := range c.services() {
 		for _, n := range nodes {
-			out = append(out, z.record(proto+host, "SRV", fmt.Sprintf("%d 1 %d %s.", priority, c.sip, Hostname(n.Name, z.Name))))
+			out = append(out, z.record(service.prefix+host, "SRV", fmt.Sprintf("%d 1 %d %s.", priority, service.port, Hostname(n.Name, z.Name))))
 		}
 	}
 	return out

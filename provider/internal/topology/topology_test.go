@@ -131,7 +131,7 @@ func TestAddressesAreStableAndDistinct(t *testing.T) {
 // The port table must open what the nodes listen on, by the constants that they use.
 func TestFirewallFollowsThePortTable(t *testing.T) {
 	must := map[config.Role][]int{
-		config.Edge:     {config.PortEdgeSIP, config.PortEdgeTrusted},
+		config.Edge:     {config.PortEdgeSIP, config.PortEdgeTrusted, config.PortEdgeTLS, config.PortEdgeWS, config.PortEdgeWSS, config.PortEdgeTURN, config.PortEdgeTURNS},
 		config.Router:   {config.PortICSCF, config.PortBGCF, config.PortSCSCF, config.PortRouterHTTP, config.PortRouterManagement},
 		config.Diameter: {config.PortHSS, config.PortHSSManagement, config.PortHSSRPC, config.PortProvisioning},
 		config.XDMS:     {config.PortXDMS},
