@@ -124,6 +124,14 @@ type bench struct {
 	rows *records.Memory
 }
 
+func newBenchSettings() cx.Settings {
+	return cx.Settings{
+		Realm: "hss.test", Host: "hss1.hss.test", HomeDomain: "ims.test", ServerName: ours, Timeout: 200 * time.Millisecond,
+		ReAssign: 1800 * time.Second, Registration: 300 * time.Second, Negative: 5 * time.Second,
+		Schemes: cx.Schemes{Unknown: "Unknown", Digest: "SIP Digest", AKAv1: "Digest-AKAv1-MD5", AKAv2: "Digest-AKAv2-SHA-256"},
+	}
+}
+
 func newBench(t *testing.T) *bench {
 	t.Helper()
 	d, err := dictionary.Load()
@@ -131,11 +139,7 @@ func newBench(t *testing.T) *bench {
 		t.Fatal(err)
 	}
 	b := &bench{far: &far{t: t, dict: d}, now: time.Unix(1.8e9, 0), reg: prometheus.NewRegistry(), rows: records.NewMemory()}
-	b.set = cx.Settings{
-		Realm: "hss.test", Host: "hss1.hss.test", HomeDomain: "ims.test", ServerName: ours, Timeout: 200 * time.Millisecond,
-		ReAssign: 1800 * time.Second, Registration: 300 * time.Second, Negative: 5 * time.Second,
-		Schemes: cx.Schemes{Unknown: "Unknown", Digest: "SIP Digest", AKAv1: "Digest-AKAv1-MD5", AKAv2: "Digest-AKAv2-SHA-256"},
-	}
+	b.set = newBenchSettings()
 	b.Client = cx.New(cx.Deps{Peers: b.far, Rows: b.rows, Settings: func() cx.Settings { return b.set }, Now: func() time.Time { return b.now }, Log: slog.New(slog.DiscardHandler), Metrics: b.reg})
 	return b
 }

@@ -150,8 +150,12 @@ func numbers(list []int32) []int32 {
 // registrationStatus is UAR: /impi/<impi>/registration-status?impu=&visited-network=&auth-type=&sos=.
 func (a *api) registrationStatus(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
+	kind := strings.ToUpper(q.Get("auth-type"))
+	if kind == "" {
+		kind = "REG" // without one an external HSS is not asked whether the user may register
+	}
 	resp, ok := a.authorize(w, r, &hss.AuthorizeRequest{
-		Impi: r.PathValue("impi"), Impu: q.Get("impu"), VisitedNetwork: q.Get("visited-network"), AuthType: q.Get("auth-type"), Emergency: q.Get("sos") == "true",
+		Impi: r.PathValue("impi"), Impu: q.Get("impu"), VisitedNetwork: q.Get("visited-network"), AuthType: kind, Emergency: q.Get("sos") == "true",
 	})
 	if ok {
 		writeJSON(w, serverAnswer(resp.GetResultCode(), resp.GetServerName(), resp.GetCapabilities(), ""))
@@ -200,6 +204,8 @@ func (a *api) assign(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case err != nil:
 		fail(w, hss.ResultOf(err), err.Error())
+	case resp.GetResult() == hss.Result_RESULT_NOT_REGISTERED && strings.HasPrefix(reqtype, "dereg-"):
+		http.Error(w, resp.GetDetail(), http.StatusBadRequest) // so that two nodes do not tell each other for ever
 	case resp.GetResult() != hss.Result_RESULT_OK:
 		fail(w, resp.GetResult(), resp.GetDetail())
 	default:
