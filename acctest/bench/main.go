@@ -20,6 +20,7 @@ type options struct {
 	rounds      int
 	seconds     int
 	subscribers int
+	registered  int
 	kamailio    bool
 	kinds       []string
 	rates       map[string]int
@@ -55,6 +56,7 @@ func main() {
 		})
 	}
 	flag.IntVar(&o.subscribers, "subscribers", 2000, "subscribers that take turns")
+	flag.IntVar(&o.registered, "registered", 40000, "subscribers that take turns at the registrar alone")
 	flag.BoolVar(&o.kamailio, "kamailio", true, "measure Kamailio beside it")
 	flag.StringVar(&list, "kinds", list[1:], "what to measure")
 	flag.StringVar(&o.profile, "profile", "", "folder for CPU profiles of the single functions")

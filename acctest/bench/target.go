@@ -120,7 +120,7 @@ func singles(ctx context.Context) (map[string]func(options) (*target, error), er
 			if o.profile != "" {
 				args = append(args[:len(args):len(args)], "-profile", filepath.Join(o.profile, name+".pprof"))
 			}
-			args := append(args[:len(args):len(args)], "-users", strconv.Itoa(o.subscribers))
+			args := append(args[:len(args):len(args)], "-users", strconv.Itoa(max(o.subscribers, o.registered)))
 			return startOne(ctx, name, filepath.Join(folder, program), args...)
 		}
 	}

@@ -134,15 +134,16 @@ func (b *branch) toFunction(fn Function, m *sip.Message) {
 		x.mu.Unlock()
 		return
 	}
+	outline := m.Outline()
 	child := &stage{depth: b.s.depth + 1}
-	child.init(x, b, fn, m)
-	b.child = child
+	child.init(x, b, fn, outline)
+	b.child, b.target.Msg = child, outline // the function gets m
 	x.mu.Unlock()
 	if x.inline && !child.prompt(m) {
-		x.core.background(func() { child.begin(true, b.target.Carry) })
+		x.core.background(func() { child.begin(m, true, b.target.Carry) })
 		return
 	}
-	child.begin(true, b.target.Carry)
+	child.begin(m, true, b.target.Carry)
 }
 
 // toWire sends the request to the first hop that takes it.

@@ -26,7 +26,7 @@ func (c *Core) Send(ctx context.Context, t Target) (*Reply, error) {
 	}
 	x := &exchange{core: c, method: m.Method, mark: markOf(m), life: life{parent: c.ctx}}
 	own := &origin{answer: make(chan *Reply, 1)}
-	s := &stage{x: x, fn: "client", h: own, req: m.Clone(), pending: 1, counted: true}
+	s := &stage{x: x, fn: "client", h: own, req: m.Outline(), pending: 1, counted: true}
 	x.root = s
 	c.background(func() { s.apply(Forward(t)) })
 	select {

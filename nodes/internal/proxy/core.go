@@ -169,12 +169,13 @@ func (u user) Request(tx *transaction.Server) {
 	} else if !metered {
 		admitted = time.Time{}
 	}
+	tx.Request = m.Outline() // the function gets m
 	x := &exchange{core: c, tx: tx, flow: tx.Flow(), method: tx.Method(), life: life{parent: c.ctx}}
 	tx.SetOwner(x)
 	if m.Method == sip.INVITE {
 		_ = tx.Respond(m.NewResponse(100, "", "")) // the caller repeats the INVITE if it is lost
 	}
-	x.run(m, admitted)
+	x.run(m, tx.Request, admitted)
 }
 
 // polls tells an OPTIONS that asks whether this node lives: for the node itself, with at most its own Route.
@@ -199,7 +200,7 @@ func (u user) Ack(m *sip.Message, f Flow) {
 		return
 	}
 	x := &exchange{core: u.c, flow: f, method: sip.ACK, life: life{parent: u.c.ctx, limit: 64 * 500 * time.Millisecond}}
-	x.run(m, time.Time{})
+	x.run(m, m, time.Time{})
 }
 
 func (u user) Cancel(tx *transaction.Server, why *sip.Message) {
@@ -218,30 +219,30 @@ func (u user) Cancel(tx *transaction.Server, why *sip.Message) {
 
 // run starts the function that the node chose: here, on the transport's reader, if it does not wait for anything, else on
 // another goroutine. admitted is when the request was let in, zero if it needed no leave; what was let in always waits for
-// its turn, for that is how the load shows.
-func (x *exchange) run(m *sip.Message, admitted time.Time) {
+// its turn, for that is how the load shows. The function may change m; outline is what answers of the core are made from.
+func (x *exchange) run(m, outline *sip.Message, admitted time.Time) {
 	if !admitted.IsZero() {
 		x.core.background(func() {
 			x.core.begun(admitted)
-			if s := x.choose(m); s != nil {
-				s.begin(false, nil)
+			if s := x.choose(m, outline); s != nil {
+				s.begin(m, false, nil)
 			}
 		})
 		return
 	}
-	s := x.choose(m)
+	s := x.choose(m, outline)
 	switch {
 	case s == nil:
 	case s.prompt(m):
 		x.inline = true
-		s.begin(false, nil)
+		s.begin(m, false, nil)
 	default:
-		x.core.background(func() { s.begin(false, nil) })
+		x.core.background(func() { s.begin(m, false, nil) })
 	}
 }
 
 // choose finds the function and makes the root of the tree; nil when the request has been answered.
-func (x *exchange) choose(m *sip.Message) *stage {
+func (x *exchange) choose(m, outline *sip.Message) *stage {
 	fn, err := x.accept(m)
 	if err != nil {
 		x.refuse(m, 500)
@@ -260,7 +261,7 @@ func (x *exchange) choose(m *sip.Message) *stage {
 		return nil
 	}
 	s := &x.first
-	s.init(x, nil, fn, m)
+	s.init(x, nil, fn, outline)
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.root = s

@@ -54,7 +54,7 @@ func (Forwarding) Response(*Reply) Verdict { return Verdict{} }
 
 // Request is what a hook decides on.
 type Request struct {
-	Msg   *sip.Message // the hook's own copy
+	Msg   *sip.Message // the hook's own
 	Flow  Flow         // on which the request reached this node
 	Local bool         // handed over by another function of this node
 	Own   sip.URI      // the Route that named this function, already removed; zero when there was none
@@ -110,7 +110,7 @@ func (d Decision) Targets() []Target { return d.targets }
 // Reply is one response on its way up.
 type Reply struct {
 	Msg    *sip.Message
-	Target *Target // to which the request had gone; without its Msg when this is a 2xx that comes late
+	Target *Target // to which the request had gone; its Msg is the core's, and gone when this is a 2xx that comes late
 	Made   Made    // by the core rather than by the target
 	Rang   bool    // the target had sent a 1xx other than 100 before
 	Flow   Flow    // on which the response came; nil from a function of this node or when made by the core

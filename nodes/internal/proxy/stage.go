@@ -37,10 +37,9 @@ type stage struct {
 	fn        string
 	h         Handler
 	swift     Prompt       // the function, if it says when it waits
-	req       *sip.Message // as it came in; nil once all is over
+	req       *sip.Message // outline of the request as it came in; nil once all is over
 	branches  []*branch
 	few       [1]*branch // room for most
-	one       branch     // as few
 	pending   int        // branches, and decisions being made, without a final response
 	depth     int
 	best      *sip.Message
@@ -52,21 +51,21 @@ type stage struct {
 }
 
 // init makes a stage of a function for a request.
-func (s *stage) init(x *exchange, up *branch, fn Function, m *sip.Message) {
-	s.x, s.up, s.fn, s.h, s.req = x, up, fn.Name(), fn.Serve(), m
+func (s *stage) init(x *exchange, up *branch, fn Function, outline *sip.Message) {
+	s.x, s.up, s.fn, s.h, s.req = x, up, fn.Name(), fn.Serve(), outline
 	s.swift, _ = fn.(Prompt)
 }
 
 // prompt tells whether the function decides on a request without waiting for anything.
 func (s *stage) prompt(m *sip.Message) bool { return s.swift != nil && s.swift.Prompt(m) }
 
-// begin calls the request hook and acts on its decision.
-func (s *stage) begin(local bool, carry any) {
+// begin calls the request hook with m and acts on its decision.
+func (s *stage) begin(m *sip.Message, local bool, carry any) {
 	x := s.x
 	if o := x.core.deps.Observe; o != nil {
 		o.Request(s.fn, x.method, local)
 	}
-	r := &Request{Msg: s.req.Clone(), Flow: x.flow, Local: local, Carry: carry}
+	r := &Request{Msg: m, Flow: x.flow, Local: local, Carry: carry}
 	s.takeOwnRoute(r)
 	x.mu.Lock()
 	s.pending = 1 // the decision itself
@@ -197,8 +196,7 @@ func (s *stage) apply(d Decision) {
 func (s *stage) fork(targets []Target) []*branch {
 	s.pending += len(targets)
 	if len(targets) == 1 && s.branches == nil {
-		s.one.s, s.one.target = s, targets[0]
-		s.few[0] = &s.one
+		s.few[0] = &branch{s: s, target: targets[0]}
 		s.branches = s.few[:]
 		return s.branches
 	}

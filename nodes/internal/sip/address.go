@@ -18,7 +18,7 @@ func ParseAddress(value string) (Address, error) {
 			return Address{}, syntax("address %.80q", value)
 		}
 		end += open
-		a := Address{Display: strings.TrimSpace(value[:open]), URI: value[open+1 : end], Params: strings.TrimLeft(value[end+1:], " \t")}
+		a := Address{Display: strings.TrimSpace(value[:open]), URI: value[open+1 : end], Params: trimLeft(value[end+1:])}
 		if a.URI == "" || (a.Params != "" && a.Params[0] != ';') {
 			return Address{}, syntax("address %.80q", value)
 		}
@@ -53,6 +53,9 @@ func AddressURI(value string) (URI, error) {
 }
 
 func indexUnquoted(s string, want byte) int {
+	if first := strings.IndexByte(s, want); first < 0 || strings.IndexByte(s[:first], '"') < 0 {
+		return first
+	}
 	quoted := false
 	for i := 0; i < len(s); i++ {
 		switch c := s[i]; {
@@ -105,25 +108,36 @@ func findParam(params, name string) (start, end int, value string) {
 			start++ // white space before a semicolon
 			continue
 		}
-		end = start + 1
-		quoted := false
-		for end < len(params) && (quoted || params[end] != ';') {
-			switch {
-			case quoted && params[end] == '\\':
-				end++
-			case params[end] == '"':
-				quoted = !quoted
-			}
-			end++
+		end = paramEnd(params, start+1)
+		item := params[start+1 : end]
+		key, val := item, ""
+		if i := strings.IndexByte(item, '='); i >= 0 {
+			key, val = item[:i], item[i+1:]
 		}
-		end = min(end, len(params))
-		key, val, _ := strings.Cut(params[start+1:end], "=")
-		if strings.EqualFold(strings.Trim(key, " \t"), name) {
-			return start, end, strings.Trim(val, " \t")
+		if len(key) > len(name) {
+			key = trim(key)
+		}
+		if len(key) == len(name) && strings.EqualFold(key, name) {
+			return start, end, trim(val)
 		}
 		start = end
 	}
 	return 0, 0, ""
+}
+
+// paramEnd is where the parameter that starts at from ends: at the next semicolon outside quotes.
+func paramEnd(params string, from int) int {
+	end := len(params)
+	if i := strings.IndexByte(params[from:], ';'); i >= 0 {
+		end = from + i
+	}
+	if strings.IndexByte(params[from:end], '"') < 0 {
+		return end
+	}
+	if i := indexUnquoted(params[from:], ';'); i >= 0 {
+		return from + i
+	}
+	return len(params)
 }
 
 // Params calls f for each parameter in order until it returns false.

@@ -201,6 +201,26 @@ func (m *Message) Clone() *Message {
 	return &c
 }
 
+// Outline copies what responses are made from, so that the message itself can be given away: the start line, and Via, From,
+// To, Call-ID, CSeq, Record-Route and Max-Breadth.
+func (m *Message) Outline() *Message {
+	count := 0
+	for i := range m.Headers {
+		if outlined(m.Headers[i].ID) {
+			count++
+		}
+	}
+	o := &Message{Method: m.Method, URI: m.URI, Status: m.Status, Reason: m.Reason, Headers: make([]Header, 0, count)}
+	for i := range m.Headers {
+		if outlined(m.Headers[i].ID) {
+			o.Headers = append(o.Headers, m.Headers[i])
+		}
+	}
+	return o
+}
+
+func outlined(id ID) bool { return id == MaxBreadth || copied(id, 200) }
+
 // AppendTo prints the message. Content-Length is computed.
 func (m *Message) AppendTo(b []byte) []byte {
 	if m.IsRequest() {
@@ -330,7 +350,10 @@ func (m *Message) NewResponse(status int, reason, toTag string) *Message {
 	if reason == "" {
 		reason = StatusText(status)
 	}
-	count := 4 // what a function adds
+	count := 2 // what a function adds
+	if status >= 200 && status < 300 {
+		count = 8
+	}
 	for i := range m.Headers {
 		if copied(m.Headers[i].ID, status) {
 			count++

@@ -251,12 +251,14 @@ var tokens = func() (t [256]bool) { //nolint:gochecknoglobals // a table
 	return t
 }()
 
-// trim and trimRight drop blanks and tabs.
-func trim(s string) string {
+// trim, trimLeft and trimRight drop blanks and tabs.
+func trim(s string) string { return trimRight(trimLeft(s)) }
+
+func trimLeft(s string) string {
 	for s != "" && (s[0] == ' ' || s[0] == '\t') {
 		s = s[1:]
 	}
-	return trimRight(s)
+	return s
 }
 
 func trimRight(s string) string {

@@ -19,10 +19,13 @@ func Algorithm(version int32) string { return "AKAv" + strconv.Itoa(int(version)
 
 // AKAVersion tells which version of digest AKA the algorithm names, 0 when it is another one.
 func (c Credentials) AKAVersion() int32 {
-	for _, version := range []int32{1, 2} {
-		if strings.EqualFold(c.Algorithm, Algorithm(version)) {
-			return version
-		}
+	switch {
+	case len(c.Algorithm) != len("AKAv1-MD5"):
+		return 0
+	case strings.EqualFold(c.Algorithm, "AKAv1-MD5"):
+		return 1
+	case strings.EqualFold(c.Algorithm, "AKAv2-MD5"):
+		return 2
 	}
 	return 0
 }

@@ -14,8 +14,10 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"hash"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -44,14 +46,35 @@ func (n Nonces) New(impi string) string {
 	raw := make([]byte, idSize, nonceSize)
 	binary.BigEndian.PutUint64(raw, uint64(n.Now().UnixMilli())) //nolint:gosec // time is after 1970
 	_, _ = rand.Read(raw[8:])                                    // never fails since Go 1.24
-	return base64.RawURLEncoding.EncodeToString(append(raw, n.mac(raw, impi)...))
+	sum := n.mac(raw, impi)
+	return base64.RawURLEncoding.EncodeToString(append(raw, sum[:]...))
 }
 
-func (n Nonces) mac(id []byte, impi string) []byte {
-	h := hmac.New(sha256.New, n.Key)
-	h.Write(id)
-	h.Write([]byte(impi))
-	return h.Sum(nil)[:nonceSize-idSize]
+func (n Nonces) mac(id []byte, impi string) (sum [nonceSize - idSize]byte) {
+	h := n.borrow()
+	h.text = append(append(h.text[:0], id...), impi...)
+	h.Write(h.text)
+	h.sum = h.Sum(h.sum[:0])
+	copy(sum[:], h.sum)
+	macs.Put(h)
+	return sum
+}
+
+// macs are keyed hashes that are used again: keying one costs more than hashing with it.
+var macs sync.Pool //nolint:gochecknoglobals // a pool
+
+type keyed struct {
+	hash.Hash
+	key       string
+	text, sum []byte
+}
+
+func (n Nonces) borrow() *keyed {
+	if h, _ := macs.Get().(*keyed); h != nil && h.key == string(n.Key) {
+		h.Reset()
+		return h
+	}
+	return &keyed{Hash: hmac.New(sha256.New, n.Key), key: string(n.Key)}
 }
 
 // Verify returns the part of a nonce that identifies it, and when it ends.
@@ -60,7 +83,7 @@ func (n Nonces) Verify(nonce, impi string) (id []byte, expires time.Time, err er
 	if err != nil || len(raw) != nonceSize {
 		return nil, time.Time{}, ErrStale
 	}
-	if !hmac.Equal(raw[idSize:], n.mac(raw[:idSize], impi)) {
+	if sum := n.mac(raw[:idSize], impi); !hmac.Equal(raw[idSize:], sum[:]) {
 		return nil, time.Time{}, ErrStale
 	}
 	made := time.UnixMilli(int64(binary.BigEndian.Uint64(raw))) //nolint:gosec // made by New
@@ -86,22 +109,34 @@ func Parse(value string) (Credentials, error) {
 	if !strings.EqualFold(scheme, "Digest") {
 		return c, ErrSyntax
 	}
-	fields := map[string]*string{
-		"username": &c.Username, "realm": &c.Realm, "nonce": &c.Nonce, "uri": &c.URI, "response": &c.Response,
-		"algorithm": &c.Algorithm, "cnonce": &c.CNonce, "qop": &c.QOP, "nc": &c.NC, "opaque": &c.Opaque,
-		"integrity-protected": &c.IntegrityProtected, "auts": &c.AUTS,
-	}
 	for rest = strings.TrimLeft(rest, " \t,"); rest != ""; rest = strings.TrimLeft(rest, " \t,") {
 		name, value, after, ok := parameter(rest)
 		if !ok {
 			return c, ErrSyntax
 		}
-		if field := fields[strings.ToLower(name)]; field != nil {
+		if field := c.field(name); field != nil {
 			*field = value
 		}
 		rest = after
 	}
 	return c, nil
+}
+
+// field is where the value of a parameter goes; nil for one that is not known.
+func (c *Credentials) field(name string) *string {
+	for _, f := range [...]struct {
+		name  string
+		field *string
+	}{
+		{"username", &c.Username}, {"realm", &c.Realm}, {"nonce", &c.Nonce}, {"uri", &c.URI}, {"response", &c.Response},
+		{"algorithm", &c.Algorithm}, {"cnonce", &c.CNonce}, {"qop", &c.QOP}, {"nc", &c.NC}, {"opaque", &c.Opaque},
+		{"integrity-protected", &c.IntegrityProtected}, {"auts", &c.AUTS},
+	} {
+		if len(f.name) == len(name) && strings.EqualFold(f.name, name) {
+			return f.field
+		}
+	}
+	return nil
 }
 
 // parameter cuts one name=value or name="value".
@@ -179,7 +214,15 @@ func (c Credentials) check(ha1, method string) error {
 }
 
 func digest(parts ...string) string {
-	sum := md5.Sum([]byte(strings.Join(parts, ":"))) //nolint:gosec // RFC 2617
+	var room [512]byte
+	b := room[:0]
+	for i, p := range parts {
+		if i > 0 {
+			b = append(b, ':')
+		}
+		b = append(b, p...)
+	}
+	sum := md5.Sum(b) //nolint:gosec // RFC 2617
 	return hex.EncodeToString(sum[:])
 }
 

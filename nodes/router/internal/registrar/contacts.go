@@ -103,8 +103,10 @@ func lifetime(params string, header int, longest time.Duration) time.Duration {
 
 // bindingID is the instance and reg-id of RFC 5626 6, else the contact URI; an emergency registration is one of its own.
 func bindingID(a sip.Address, u sip.URI, emergency bool) string {
-	id := normalised(u)
-	if instance, ok := sip.Param(a.Params, "+sip.instance"); ok && instance != "" {
+	id := ""
+	if instance, ok := sip.Param(a.Params, "+sip.instance"); !ok || instance == "" {
+		id = normalised(u)
+	} else {
 		id = instance
 		if reg, ok := sip.Param(a.Params, "reg-id"); ok {
 			id += ":" + reg
@@ -166,12 +168,12 @@ func qualityOf(params string) uint32 {
 // contactValue prints a binding as the 200 shows it.
 func contactValue(b *registrations.Binding, now time.Time) string {
 	left := (b.GetExpiresAt() - now.UnixMilli() + 999) / 1000
-	var s strings.Builder
-	s.WriteString("<" + b.GetUri() + ">")
-	s.WriteString(b.GetParams())
+	s := make([]byte, 0, len(b.GetUri())+len(b.GetParams())+40)
+	s = append(append(append(s, '<'), b.GetUri()...), '>')
+	s = append(s, b.GetParams()...)
 	if b.GetQ() != 1000 {
-		fmt.Fprintf(&s, ";q=%.3g", float64(b.GetQ())/1000)
+		s = fmt.Appendf(s, ";q=%.3g", float64(b.GetQ())/1000)
 	}
-	fmt.Fprintf(&s, ";expires=%d", left)
-	return s.String()
+	s = append(s, ";expires="...)
+	return string(strconv.AppendInt(s, left, 10))
 }

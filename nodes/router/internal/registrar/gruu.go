@@ -28,6 +28,7 @@ func instance(b *registrations.Binding) string {
 // escaped is text as the value of a URI parameter (RFC 3261 25.1, paramchar).
 func escaped(text string) string {
 	var out strings.Builder
+	out.Grow(len(text))
 	for i := range len(text) {
 		c := text[i]
 		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("-_.!~*'()[]/:&+$", c) >= 0 {
