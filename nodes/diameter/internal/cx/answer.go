@@ -62,10 +62,10 @@ func (c resultCode) result() hss.Result {
 func readCode(m wire.Message) (c resultCode, ok bool) {
 	s := m.AVPs()
 	for s.Next() {
-		switch {
-		case s.Kind.Is(wire.ResultCode):
+		switch s.Kind {
+		case wire.ResultCode &^ wire.Mandatory:
 			c.code, ok = wire.Number(s.Data)
-		case s.Kind.Is(wire.ExperimentalResult):
+		case wire.ExperimentalResult &^ wire.Mandatory:
 			if data, there := wire.Find(s.Data, wire.ExperimentalResultCode); there {
 				c.experimental = true
 				c.code, ok = wire.Number(data)
@@ -87,12 +87,12 @@ func readServer(m wire.Message) server {
 	var a server
 	preferred := ""
 	for s := m.AVPs(); s.Next(); {
-		switch {
-		case s.Kind.Is(wire.ServerName):
+		switch s.Kind {
+		case wire.ServerName &^ wire.Mandatory:
 			a.name = string(s.Data)
-		case s.Kind.Is(wire.WildcardedPublicIdentity):
+		case wire.WildcardedPublicIdentity &^ wire.Mandatory:
 			a.wildcard = string(s.Data)
-		case s.Kind.Is(wire.ServerCapabilities):
+		case wire.ServerCapabilities &^ wire.Mandatory:
 			a.capabilities, preferred = readCapabilities(s.Data)
 		}
 	}
@@ -129,18 +129,18 @@ type item struct {
 
 func readItem(data []byte) (i item) {
 	for s := wire.Group(data); s.Next(); {
-		switch {
-		case s.Kind.Is(wire.SIPAuthenticationScheme):
+		switch s.Kind {
+		case wire.SIPAuthenticationScheme &^ wire.Mandatory:
 			i.scheme = s.Data
-		case s.Kind.Is(wire.SIPAuthenticate):
+		case wire.SIPAuthenticate &^ wire.Mandatory:
 			i.authenticate = s.Data
-		case s.Kind.Is(wire.SIPAuthorization):
+		case wire.SIPAuthorization &^ wire.Mandatory:
 			i.authorization = s.Data
-		case s.Kind.Is(wire.ConfidentialityKey):
+		case wire.ConfidentialityKey &^ wire.Mandatory:
 			i.ck = s.Data
-		case s.Kind.Is(wire.IntegrityKey):
+		case wire.IntegrityKey &^ wire.Mandatory:
 			i.ik = s.Data
-		case s.Kind.Is(wire.SIPDigestAuthenticate):
+		case wire.SIPDigestAuthenticate &^ wire.Mandatory:
 			i.digest = s.Data
 		}
 	}
@@ -201,10 +201,10 @@ func readDigest(data []byte, s Settings) *hss.Digest {
 func readSubscription(m wire.Message) (*Subscription, *refusal) {
 	next := &Subscription{}
 	for s := m.AVPs(); s.Next(); {
-		switch {
-		case s.Kind.Is(wire.UserData):
+		switch s.Kind {
+		case wire.UserData &^ wire.Mandatory:
 			next.Profile = string(s.Data)
-		case s.Kind.Is(wire.ChargingInformation):
+		case wire.ChargingInformation &^ wire.Mandatory:
 			next.Ccfs, next.Ecfs = readCharging(s.Data)
 		}
 	}

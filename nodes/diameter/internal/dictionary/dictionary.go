@@ -123,7 +123,7 @@ func (d *Dictionary) Validate(m wire.Message) *Fault {
 	for s := m.AVPs(); s.Next(); {
 		seen[s.Kind]++
 		if rule, ok := r.allowed[s.Kind]; ok && rule.most > 0 && seen[s.Kind] > rule.most {
-			return &Fault{Code: wire.AVPOccursTooManyTimes, Failed: s.Whole, Text: "more than one " + rule.name}
+			return &Fault{Code: wire.AVPOccursTooManyTimes, Failed: s.Whole(), Text: "more than one " + rule.name}
 		}
 	}
 	for _, a := range r.needed {
@@ -155,12 +155,12 @@ func (d *Dictionary) avp(application uint32, s *wire.Scanner, depth int) *Fault 
 	known, err := d.Parser.FindAVPWithVendor(application, s.Kind.Code(), s.Kind.Vendor())
 	if err != nil || known == nil || known.Code != s.Kind.Code() || known.VendorID != s.Kind.Vendor() {
 		if s.Flag&0x40 != 0 {
-			return &Fault{Code: wire.AVPUnsupported, Failed: s.Whole, Text: fmt.Sprintf("AVP %d of vendor %d must be understood and is not known", s.Kind.Code(), s.Kind.Vendor())}
+			return &Fault{Code: wire.AVPUnsupported, Failed: s.Whole(), Text: fmt.Sprintf("AVP %d of vendor %d must be understood and is not known", s.Kind.Code(), s.Kind.Vendor())}
 		}
 		return nil
 	}
 	bad := func(code uint32, text string) *Fault {
-		return &Fault{Code: code, Failed: s.Whole, Text: known.Name + " " + text}
+		return &Fault{Code: code, Failed: s.Whole(), Text: known.Name + " " + text}
 	}
 	switch known.Data.Type {
 	case datatype.GroupedType:

@@ -190,7 +190,7 @@ func (c *conn) exchange(ctx context.Context, m wire.Message) (wire.Message, erro
 // read takes messages until the stream ends or has no meaning any more.
 func (c *conn) read(ctx context.Context) error {
 	for {
-		m, err := wire.Read(c.reader)
+		m, err := wire.ReadBuffered(c.reader)
 		if err != nil {
 			if errors.Is(err, wire.ErrLength) || errors.Is(err, wire.ErrVersion) {
 				c.node.metrics.refused.WithLabelValues("framing").Inc()

@@ -108,7 +108,7 @@ func (n *Node) Refuse(m wire.Message, f *dictionary.Fault) wire.Message {
 func ProxyInfo(b *wire.Builder, req wire.Message) {
 	for s := req.AVPs(); s.Next(); {
 		if s.Kind.Is(wire.ProxyInfo) {
-			b.Raw(s.Whole)
+			b.Raw(s.Whole())
 		}
 	}
 }

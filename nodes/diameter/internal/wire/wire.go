@@ -4,6 +4,7 @@
 package wire
 
 import (
+	"bufio"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -42,12 +43,9 @@ func Read(r io.Reader) (Message, error) {
 	if _, err := io.ReadFull(r, head[:]); err != nil {
 		return nil, err //nolint:wrapcheck // io.EOF between messages is not an error of a message
 	}
-	if head[0] != 1 {
-		return nil, fmt.Errorf("%w: %d", ErrVersion, head[0])
-	}
-	size := int(binary.BigEndian.Uint32(head[:4]) & 0xffffff)
-	if size < HeaderSize || size > MaxSize || size%4 != 0 {
-		return nil, fmt.Errorf("%w: %d bytes", ErrLength, size)
+	size, err := frame(head[:])
+	if err != nil {
+		return nil, err
 	}
 	m := make(Message, size)
 	copy(m, head[:])
@@ -55,6 +53,38 @@ func Read(r io.Reader) (Message, error) {
 		return nil, fmt.Errorf("reading a message of %d bytes: %w", size, err)
 	}
 	return m, nil
+}
+
+// ReadBuffered is Read without memory of its own for the header.
+func ReadBuffered(r *bufio.Reader) (Message, error) {
+	head, err := r.Peek(HeaderSize)
+	if err != nil {
+		if len(head) > 0 && errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return nil, err //nolint:wrapcheck // io.EOF between messages is not an error of a message
+	}
+	size, err := frame(head)
+	if err != nil {
+		return nil, err
+	}
+	m := make(Message, size)
+	if _, err := io.ReadFull(r, m); err != nil {
+		return nil, fmt.Errorf("reading a message of %d bytes: %w", size, err)
+	}
+	return m, nil
+}
+
+// frame checks a header and returns the message's length.
+func frame(head []byte) (int, error) {
+	if head[0] != 1 {
+		return 0, fmt.Errorf("%w: %d", ErrVersion, head[0])
+	}
+	size := int(binary.BigEndian.Uint32(head) & 0xffffff)
+	if size < HeaderSize || size > MaxSize || size%4 != 0 {
+		return 0, fmt.Errorf("%w: %d bytes", ErrLength, size)
+	}
+	return size, nil
 }
 
 // Check tells whether b is one whole message whose AVPs fill it exactly. AVPs inside grouped ones are checked by who
@@ -155,13 +185,14 @@ const (
 
 // Scanner reads AVPs one after the other, in place.
 type Scanner struct {
-	Kind  Attribute // code and vendor, without the M flag
-	Data  []byte    // part of the message
-	Flag  byte      // the AVP's flags
-	Whole []byte    // the AVP with its header, without padding
+	Kind Attribute // code and vendor, without the M flag
+	Data []byte    // part of the message
+	Flag byte      // the AVP's flags
 
-	rest []byte
 	bad  bool
+	size int    // of the AVP without padding
+	rest []byte // the AVP and what follows it
+	next int    // where the following AVP begins in rest
 }
 
 // Group reads the AVPs of a grouped one.
@@ -169,32 +200,31 @@ func Group(data []byte) Scanner { return Scanner{rest: data} }
 
 // Next goes to the next AVP. It returns false at the end, and where a length cannot be: see Err.
 func (s *Scanner) Next() bool {
-	rest := s.rest
+	rest := s.rest[s.next:]
+	s.rest, s.next = rest, 0
 	if len(rest) < 8 {
 		s.bad = s.bad || len(rest) != 0
 		return false
 	}
-	word := binary.BigEndian.Uint32(rest[4:])
-	size := int(word & 0xffffff)
-	head := 8
-	kind := Attribute(binary.BigEndian.Uint32(rest))
+	word := binary.BigEndian.Uint64(rest)
+	size, head := int(word&0xffffff), 8 //nolint:gosec // 24 bits
+	kind := Attribute(word >> 32)
 	if word&(avpVendor<<24) != 0 {
-		if head = 12; size >= head && len(rest) >= head {
+		if head = 12; len(rest) >= head {
 			kind |= Attribute(binary.BigEndian.Uint32(rest[8:])&^(1<<31)) << 32
 		}
 	}
-	padded := (size + 3) &^ 3
 	if size < head || size > len(rest) {
 		s.bad = true
 		return false
 	}
-	if padded > len(rest) { // the last AVP of a group may lack its padding in careless stacks
-		padded = len(rest)
-	}
-	s.Kind, s.Flag, s.Data, s.Whole = kind, byte(word>>24), rest[head:size:size], rest[:size:size] //nolint:gosec // the top byte is meant
-	s.rest = rest[padded:]
+	s.Kind, s.Flag, s.Data, s.size = kind, byte(word>>24), rest[head:size], size //nolint:gosec // the byte is meant
+	s.next = min((size+3)&^3, len(rest))                                         // the last AVP of a group may lack its padding in careless stacks
 	return true
 }
+
+// Whole returns the AVP with its header, without padding.
+func (s *Scanner) Whole() []byte { return s.rest[:s.size:s.size] }
 
 // Err returns ErrAVP if the AVPs did not end where they should.
 func (s *Scanner) Err() error {
@@ -205,12 +235,13 @@ func (s *Scanner) Err() error {
 }
 
 // Rest returns what Next has not read.
-func (s *Scanner) Rest() []byte { return s.rest }
+func (s *Scanner) Rest() []byte { return s.rest[s.next:] }
 
 // Find returns the data of the first AVP of a kind in a group.
 func Find(avps []byte, a Attribute) ([]byte, bool) {
+	a &^= Mandatory
 	for s := Group(avps); s.Next(); {
-		if s.Kind.Is(a) {
+		if s.Kind == a {
 			return s.Data, true
 		}
 	}

@@ -1,6 +1,7 @@
 package wire_test
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/binary"
 	"errors"
@@ -48,6 +49,9 @@ func TestFramingIsGuarded(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			if _, err := wire.Read(bytes.NewReader(c.bytes)); !errors.Is(err, c.want) || (err == nil) != (c.want == nil) {
 				t.Errorf("got %v, want %v", err, c.want)
+			}
+			if _, err := wire.ReadBuffered(bufio.NewReader(bytes.NewReader(c.bytes))); !errors.Is(err, c.want) || (err == nil) != (c.want == nil) {
+				t.Errorf("buffered: got %v, want %v", err, c.want)
 			}
 		})
 	}
