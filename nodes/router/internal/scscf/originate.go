@@ -82,19 +82,6 @@ func callingUser(m *sip.Message) (sip.URI, error) {
 	return sip.AddressURI(m.Get(sip.From))
 }
 
-// stampNetwork names the network of a served user in P-Charging-Vector as orig-ioi or term-ioi (RFC 7315 5.6).
-func (h *handler) stampNetwork(m *sip.Message, parameter, served string) {
-	vector := m.Get(sip.PChargingVector)
-	if vector == "" {
-		return
-	}
-	ioi := h.names.HomeDomain()
-	if u, err := sip.ParseURI(served); err == nil && u.Host != "" {
-		ioi = u.Host
-	}
-	m.Set(sip.PChargingVector, sip.SetParam(";"+vector, parameter, ioi)[1:])
-}
-
 // routeOut sends the request to whom its Request-URI names: a user or number of ours by the I-CSCF, others by the BGCF. A
 // number is looked up in ENUM first (TS 24.229 5.4.3.2 step 10).
 func (h *handler) routeOut(ctx context.Context, r *proxy.Request, m *sip.Message) proxy.Decision {

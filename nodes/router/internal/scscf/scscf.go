@@ -76,6 +76,7 @@ type handler struct {
 	called   *subscriber.Profile      // of the called user, once the request goes to bindings
 	fork     *fork
 	timer    sessionTimer
+	charged  string // P-Charging-Vector of responses; "" when the request has none
 }
 
 // Initial tells the session cases apart (TS 24.229 5.4.3.1): the Route of this S-CSCF carries orig for the originating case.
@@ -122,6 +123,7 @@ func (h *handler) InDialog(ctx context.Context, r *proxy.Request) proxy.Decision
 // Response acts on a dead flow and on application servers that fail; everything else goes up.
 func (h *handler) Response(r *proxy.Reply) proxy.Verdict {
 	h.timed(r.Msg)
+	h.charge(r.Msg)
 	if l, ok := r.Target.Tag.(*link); ok {
 		return h.answered(r, l)
 	}

@@ -31,6 +31,7 @@ func (h *handler) terminate(ctx context.Context, r *proxy.Request) proxy.Decisio
 	case h.deps.Events != nil && regevent.Wants(m):
 		return h.deps.Events.Subscribe(ctx, r, u.main.Key, u.profile)
 	}
+	h.charged = h.inNetwork(m.Get(sip.PChargingVector), "term-ioi", u.self.URI)
 	record, err := h.record(ctx, u, m)
 	if err != nil {
 		return proxy.AnswerReason(r, 500, "store", err.Error())
@@ -68,7 +69,7 @@ func (h *handler) toBindings(ctx context.Context, r *proxy.Request, m *sip.Messa
 	if refusal, ok := h.timeSession(&proxy.Request{Msg: m}); !ok {
 		return refusal
 	}
-	h.aor, h.called = u.main.Key, u.profile
+	h.aor, h.called, h.charged = u.main.Key, u.profile, h.inNetwork(m.Get(sip.PChargingVector), "term-ioi", u.self.URI)
 	if startsDialog(m.Method) {
 		h.recordRoute(m, "charge-term")
 	}
