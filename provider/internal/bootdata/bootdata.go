@@ -24,6 +24,7 @@ type Node struct {
 	Role        config.Role
 	Index       int
 	Address     netip.Addr
+	Public      netip.Addr // zero: Address
 	Incarnation string
 	JoinToken   string
 }
@@ -60,6 +61,9 @@ func localOptions(n Node, s Site) *config.Options {
 	host := topology.Hostname(n.Name, zone)
 	o := config.Defaults()
 	o.LocalIP, o.PublicIP, o.PublicHostname = n.Address.String(), n.Address.String(), host
+	if n.Public.IsValid() {
+		o.PublicIP = n.Public.String()
+	}
 	o.ManagementLocalIP = n.Address.String()
 	o.NodeIndex, o.Role = n.Index, n.Role
 	o.DeploymentID, o.Site, o.Zone = s.Deployment.ID, s.Name, zone

@@ -84,6 +84,22 @@ func CIDR() validator.String {
 	}}
 }
 
+// Prefix is any IPv4 or IPv6 range.
+func Prefix() validator.String {
+	return text{"a range in CIDR form, such as 192.0.2.0/24", func(s string) bool {
+		_, err := netip.ParsePrefix(s)
+		return err == nil
+	}}
+}
+
+// AddressPort is an address with a port.
+func AddressPort() validator.String {
+	return text{"an address with a port, such as 10.0.0.2:53", func(s string) bool {
+		_, err := netip.ParseAddrPort(s)
+		return err == nil
+	}}
+}
+
 // Role is one of the roles.
 func Role() validator.String {
 	var names []string

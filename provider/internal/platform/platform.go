@@ -50,6 +50,7 @@ type Network struct {
 	Name    string
 	CIDR    netip.Prefix // zero when asked for: the platform chooses
 	Adopted bool         // existed before, and outlives the deployment
+	Zones   int          // availability zones: as many /24 from the start of CIDR, over which nodes are shared out; 0 counts as 1
 }
 
 // Site is one place of a deployment, with its own etcd.
@@ -70,6 +71,7 @@ type Node struct {
 	Site        string
 	Index       int // from 1
 	Address     netip.Addr
+	Public      netip.Addr        // where phones and peers reach it, if that is another; see PublicAddresses
 	Incarnation string            // changes when the machine is made anew
 	Image       Image             // what it runs
 	Config      map[string]string // file name -> text, in the node's configuration folder
@@ -153,6 +155,25 @@ type Secrets interface {
 // Limits is an optional ability: a platform that cannot hold any number of nodes says how many of one role fit a site.
 type Limits interface {
 	MaxNodesPerTier() int
+}
+
+// PublicAddresses is an optional ability: a platform on which nodes stand behind addresses that are not the Internet's
+// reserves a public one for a node, before the node is made, and keeps it for as long as the node's name is in use. The
+// zero address says that this node needs none.
+type PublicAddresses interface {
+	PublicAddress(ctx context.Context, deployment string, n Node) (netip.Addr, error)
+}
+
+// Reacher is an optional ability: at which address whoever runs Terraform reaches a node's management API, where that is
+// not the node's own.
+type Reacher interface {
+	Reach(ctx context.Context, deployment string, n Node) (netip.Addr, error)
+}
+
+// Images is an optional ability: a platform whose images are not files finds the one that is meant by a name or by a
+// manifest.
+type Images interface {
+	ResolveImage(ctx context.Context, image string, role config.Role) (Image, error)
 }
 
 // NodesOf returns the nodes of one site and role, in the order of their indexes as Reflect gives them.

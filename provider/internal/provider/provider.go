@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
+	"github.com/hashicorp/terraform-plugin-framework/diag"
 	tffunction "github.com/hashicorp/terraform-plugin-framework/function"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/provider"
@@ -20,6 +22,7 @@ import (
 	"github.com/clearwater-ims/clearwater/provider/internal/config"
 	"github.com/clearwater-ims/clearwater/provider/internal/deployment"
 	"github.com/clearwater-ims/clearwater/provider/internal/function"
+	"github.com/clearwater-ims/clearwater/provider/internal/platform"
 	"github.com/clearwater-ims/clearwater/provider/internal/platform/local"
 	"github.com/clearwater-ims/clearwater/provider/internal/progress"
 	"github.com/clearwater-ims/clearwater/provider/internal/session"
@@ -47,6 +50,7 @@ func New(version string) func() provider.Provider {
 
 type model struct {
 	Local *localModel `tfsdk:"local"`
+	AWS   *awsModel   `tfsdk:"aws"`
 }
 
 type localModel struct {
@@ -62,7 +66,7 @@ func (p *Provider) Metadata(_ context.Context, _ provider.MetadataRequest, resp 
 // Schema implements provider.Provider.
 func (p *Provider) Schema(_ context.Context, _ provider.SchemaRequest, resp *provider.SchemaResponse) {
 	resp.Schema = schema.Schema{
-		MarkdownDescription: "Deploys an IMS core. The block is static: nothing in it may come from a resource. Without any setting, deployments run on this machine.",
+		MarkdownDescription: "Deploys an IMS core. The block is static: nothing in it may come from a resource. Without any setting, deployments run on this machine; with `aws`, on Amazon's.",
 		Attributes: map[string]schema.Attribute{
 			"local": schema.SingleNestedAttribute{Optional: true, MarkdownDescription: "Settings of the platform that runs nodes as processes on this machine.",
 				Attributes: map[string]schema.Attribute{
@@ -70,6 +74,7 @@ func (p *Provider) Schema(_ context.Context, _ provider.SchemaRequest, resp *pro
 					"addresses": schema.StringAttribute{Optional: true, Validators: []validator.String{check.CIDR()},
 						MarkdownDescription: "Range within 127.0.0.0/8 from which each deployment takes a free /24. Default `127.64.0.0/10`."},
 				}},
+			"aws": awsSchema(),
 		},
 	}
 }
@@ -81,18 +86,34 @@ func (p *Provider) Configure(ctx context.Context, req provider.ConfigureRequest,
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	cfg, err := localConfig(m.Local)
-	if err != nil {
-		resp.Diagnostics.AddAttributeError(path.Root("local"), "The local platform cannot be used", err.Error())
+	s := &session.Session{Progress: progress.New(), Poll: 100 * time.Millisecond}
+	switch {
+	case m.AWS != nil && m.Local != nil:
+		resp.Diagnostics.AddAttributeError(path.Root("aws"), "Two platforms", "Both local and aws are set; a provider block has one platform. Use an alias for the other.")
+	case m.AWS != nil:
+		s.Platform, s.Poll = openAWS(ctx, m.AWS, &resp.Diagnostics), 2*time.Second
+	default:
+		s.Platform = openLocal(m.Local, &resp.Diagnostics)
+	}
+	if resp.Diagnostics.HasError() {
 		return
+	}
+	s.Nodes = steer.New(s.Platform)
+	resp.ResourceData, resp.DataSourceData = s, s
+}
+
+func openLocal(m *localModel, diags *diag.Diagnostics) platform.Platform {
+	cfg, err := localConfig(m)
+	if err != nil {
+		diags.AddAttributeError(path.Root("local"), "The local platform cannot be used", err.Error())
+		return nil
 	}
 	here, err := local.New(cfg)
 	if err != nil {
-		resp.Diagnostics.AddAttributeError(path.Root("local"), "The local platform cannot be used", err.Error())
-		return
+		diags.AddAttributeError(path.Root("local"), "The local platform cannot be used", err.Error())
+		return nil
 	}
-	s := &session.Session{Platform: here, Nodes: steer.New(here), Progress: progress.New()}
-	resp.ResourceData, resp.DataSourceData = s, s
+	return here
 }
 
 func localConfig(m *localModel) (local.Config, error) {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 
@@ -19,6 +20,7 @@ type Session struct {
 	Platform platform.Platform
 	Nodes    *steer.Nodes
 	Progress *progress.Log
+	Poll     time.Duration // how often nodes are asked whether they are ready or drained
 }
 
 // From takes the session out of what Configure hands over; nil before the provider is configured.

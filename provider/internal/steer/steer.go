@@ -59,11 +59,23 @@ func (s *Nodes) Client(ctx context.Context, deployment string, n platform.Node) 
 	if err != nil {
 		return nil, fmt.Errorf("the deployment's CA: %w", err)
 	}
-	return management.NewClient(address(n), pki.ClientTLS(roots, op.source, string(n.Role))), nil
+	at, err := s.address(ctx, deployment, n)
+	if err != nil {
+		return nil, err
+	}
+	return management.NewClient(at, pki.ClientTLS(roots, op.source, string(n.Role))), nil
 }
 
-func address(n platform.Node) string {
-	return net.JoinHostPort(n.Address.String(), strconv.Itoa(config.ManagementPort(n.Role)))
+// address is where the node's management API is reached from here.
+func (s *Nodes) address(ctx context.Context, deployment string, n platform.Node) (string, error) {
+	at := n.Address
+	if reacher, ok := s.platform.(platform.Reacher); ok {
+		var err error
+		if at, err = reacher.Reach(ctx, deployment, n); err != nil {
+			return "", fmt.Errorf("where to reach %s: %w", n.Name, err)
+		}
+	}
+	return net.JoinHostPort(at.String(), strconv.Itoa(config.ManagementPort(n.Role))), nil
 }
 
 func (s *Nodes) operator(ctx context.Context, deployment string) (*operator, error) {
@@ -187,7 +199,11 @@ func (s *Nodes) Bootstrap(ctx context.Context, w *platform.World, n platform.Nod
 		if statusErr == nil && status.ClusterID != "" {
 			return status.ClusterID, nil
 		}
-		id, err := management.Bootstrap(ctx, address(n), token, request)
+		var id string
+		at, err := s.address(ctx, w.Deployment.ID, n)
+		if err == nil {
+			id, err = management.Bootstrap(ctx, at, token, request)
+		}
 		if err == nil {
 			return id, nil
 		}

@@ -118,7 +118,7 @@ func (c *Converger) begin(ctx context.Context, shape Shape) (*run, error) {
 		}
 		for _, n := range r.nodes() {
 			r.published[n.Name] = slices.ContainsFunc(set.Records, func(rec platform.Record) bool {
-				return rec.Type == "A" && rec.Value == n.Address.String()
+				return rec.Type == "A" && rec.Value == topology.Published(n).String()
 			})
 		}
 	}
@@ -149,7 +149,7 @@ func (r *run) node(index int) (platform.Node, bool) {
 // want is a node as it should be, with the incarnation and token that it has or is given now.
 func (r *run) want(ctx context.Context, index int) (platform.Node, string, error) {
 	s := r.shape
-	address, err := topology.Address(r.network.CIDR, s.Role, index)
+	address, err := topology.Address(r.network, s.Role, index)
 	if err != nil {
 		return platform.Node{}, "", err
 	}
@@ -165,8 +165,13 @@ func (r *run) want(ctx context.Context, index int) (platform.Node, string, error
 	if err != nil {
 		return platform.Node{}, "", err
 	}
+	if public, ok := r.Platform.(platform.PublicAddresses); ok {
+		if n.Public, err = public.PublicAddress(ctx, s.Deployment, n); err != nil {
+			return platform.Node{}, "", fmt.Errorf("public address of %s: %w", n.Name, err)
+		}
+	}
 	n.Config, err = bootdata.Files(
-		bootdata.Node{Name: n.Name, Role: n.Role, Index: index, Address: address, Incarnation: n.Incarnation, JoinToken: token},
+		bootdata.Node{Name: n.Name, Role: n.Role, Index: index, Address: address, Public: n.Public, Incarnation: n.Incarnation, JoinToken: token},
 		bootdata.Site{Deployment: r.world.Deployment, Name: s.Site, Engine: s.Engine, UserSettings: s.UserSettings})
 	return n, token, err
 }

@@ -1,6 +1,7 @@
 package tier
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -23,6 +24,16 @@ type Entry struct {
 	Version string      `json:"version"`
 	Digest  string      `json:"digest"` // SHA-256 of the binary, in hex
 	Path    string      `json:"path"`   // of the binary, relative to the manifest
+}
+
+// image is what a role's nodes run; a platform whose images are not files finds it itself.
+func (r *Resource) image(ctx context.Context, text string, role config.Role) (platform.Image, error) {
+	if r.session != nil {
+		if images, ok := r.session.Platform.(platform.Images); ok {
+			return images.ResolveImage(ctx, text, role)
+		}
+	}
+	return resolve(text, role)
 }
 
 // resolve finds a role's binary: in a manifest, in a folder, or the path itself, and says what it is.

@@ -81,7 +81,7 @@ func (r *Resource) ModifyPlan(ctx context.Context, req resource.ModifyPlanReques
 	}
 	r.checkCount(plan, &resp.Diagnostics)
 	plan.Status = types.StringValue(complete)
-	planImage(&plan, state, &resp.Diagnostics)
+	r.planImage(ctx, &plan, state, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
 		return
 	}
@@ -95,16 +95,16 @@ func (r *Resource) ModifyPlan(ctx context.Context, req resource.ModifyPlanReques
 
 // planImage looks at the image's content. Where the tier exists and its image cannot be looked at now, nodes go on with
 // what they run: Terraform plans so before it destroys, too, and a destroy must not fail for want of an image.
-func planImage(plan *model, state model, diags *diag.Diagnostics) {
+func (r *Resource) planImage(ctx context.Context, plan *model, state model, diags *diag.Diagnostics) {
 	if plan.Image.IsUnknown() || plan.Role.IsUnknown() {
 		return
 	}
-	image, err := resolve(plan.Image.ValueString(), config.Role(plan.Role.ValueString()))
+	image, err := r.image(ctx, plan.Image.ValueString(), config.Role(plan.Role.ValueString()))
 	if err == nil {
 		plan.ImageDigest = types.StringValue(image.SHA256)
 		return
 	}
-	at, detail := path.Root("image"), fmt.Sprintf("image = %s: %s. Allowed is a manifest, a folder with a binary named %s, or a binary. `make build` writes bin/images.json.",
+	at, detail := path.Root("image"), fmt.Sprintf("image = %s: %s. Allowed is a manifest, and on the local platform a folder with a binary named %s, or a binary. `make build` writes bin/images.json.",
 		plan.Image, err, plan.Role.ValueString())
 	if plan.Image.Equal(state.Image) && !state.ImageDigest.IsNull() {
 		plan.ImageDigest = state.ImageDigest
@@ -141,7 +141,7 @@ func fill(ctx context.Context, m *model, w *platform.World, site string, role co
 	state := complete
 	for i, n := range nodes {
 		addresses[n.Name] = n.Address.String()
-		if n.Index != i+1 || !published[n.Address.String()] {
+		if n.Index != i+1 || !published[topology.Published(n).String()] {
 			state = incomplete
 		}
 		if n.Image.SHA256 != m.ImageDigest.ValueString() {
@@ -181,7 +181,7 @@ func endpoints(w *platform.World, role config.Role, nodes []platform.Node) []str
 	for _, n := range nodes {
 		switch role {
 		case config.Edge:
-			out = append(out, net.JoinHostPort(n.Address.String(), strconv.Itoa(config.PortEdgeSIP)))
+			out = append(out, net.JoinHostPort(topology.Published(n).String(), strconv.Itoa(config.PortEdgeSIP)))
 		case config.Portal:
 			host := n.Address.String()
 			if port := w.Deployment.Ports.PortalHTTP; port != 80 {

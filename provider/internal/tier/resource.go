@@ -85,7 +85,7 @@ func (r *Resource) converge(ctx context.Context, m *model) error {
 	if err != nil {
 		return err
 	}
-	shape, err := shapeOf(ctx, *m, parts)
+	shape, err := r.shapeOf(ctx, *m, parts)
 	if err != nil {
 		return err
 	}
@@ -97,10 +97,10 @@ func (r *Resource) converge(ctx context.Context, m *model) error {
 }
 
 func (r *Resource) converger(ctx context.Context, w *platform.World, shape Shape) *Converger {
-	return &Converger{Platform: r.session.Platform, Nodes: r.session.Nodes, Progress: r.session.Say(ctx, w, string(shape.Role)), Poll: 100 * time.Millisecond}
+	return &Converger{Platform: r.session.Platform, Nodes: r.session.Nodes, Progress: r.session.Say(ctx, w, string(shape.Role)), Poll: r.session.Poll}
 }
 
-func shapeOf(ctx context.Context, m model, parts []string) (Shape, error) {
+func (r *Resource) shapeOf(ctx context.Context, m model, parts []string) (Shape, error) {
 	role := config.Role(m.Role.ValueString())
 	s := Shape{Deployment: parts[0], Site: parts[1], Role: role, Count: int(m.NodeCount.ValueInt64()), DrainTimeout: drainTimeout(m),
 		Force: m.ForceDestroy.ValueBool(), Renew: m.AcceptDataLoss.ValueBool(), UserSettings: map[string]string{}}
@@ -110,7 +110,7 @@ func shapeOf(ctx context.Context, m model, parts []string) (Shape, error) {
 	if diags := m.UserSettings.ElementsAs(ctx, &s.UserSettings, false); diags.HasError() {
 		return s, errors.New(diags[0].Detail())
 	}
-	image, err := resolve(m.Image.ValueString(), role)
+	image, err := r.image(ctx, m.Image.ValueString(), role)
 	if err != nil {
 		return s, err
 	}

@@ -82,7 +82,7 @@ func ClusterOwner(site string, role config.Role) string {
 func NodeRecords(z Zone, site string, role config.Role, nodes []platform.Node) platform.RecordSet {
 	set := platform.RecordSet{Owner: NodeOwner(site, role)}
 	for _, n := range nodes {
-		set.Records = append(set.Records, z.record(Hostname(n.Name, z.Name), "A", n.Address.String()))
+		set.Records = append(set.Records, z.record(Hostname(n.Name, z.Name), "A", Published(n).String()))
 	}
 	return set
 }
@@ -98,7 +98,7 @@ func ClusterRecords(z Zone, site string, role config.Role, nodes []platform.Node
 		for _, at := range []string{"", site} {
 			host := join(c.prefix, at, z.Name)
 			for _, n := range nodes {
-				set.Records = append(set.Records, z.record(host, "A", n.Address.String()))
+				set.Records = append(set.Records, z.record(host, "A", Published(n).String()))
 			}
 			set.Records = append(set.Records, z.sip(host, c, 1, nodes)...)
 		}

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/clearwater-ims/clearwater/nodes/config"
+	"github.com/clearwater-ims/clearwater/provider/internal/platform"
 )
 
 // Name of a node: router-1.site1.
@@ -24,8 +25,9 @@ const (
 	addressStride = 1
 )
 
-// Address of a node in its site's network.
-func Address(network netip.Prefix, role config.Role, index int) (netip.Addr, error) {
+// Address of a node in its site's network. Nodes of a role are shared out over the network's availability zones by index.
+func Address(in platform.Network, role config.Role, index int) (netip.Addr, error) {
+	network := in.CIDR
 	if !network.Addr().Is4() || network.Bits() > smallestBits {
 		return netip.Addr{}, fmt.Errorf("network %s: allowed is an IPv4 range of /%d or larger", network, smallestBits)
 	}
@@ -34,8 +36,17 @@ func Address(network netip.Prefix, role config.Role, index int) (netip.Addr, err
 	}
 	host := firstHost + slices.Index(config.Roles(), role)*hostsPerRole + (index-1)*addressStride
 	bytes := network.Masked().Addr().As4()
-	bytes[3] += byte(host) //nolint:gosec // at most 189
+	bytes[2] += byte((index - 1) % max(1, in.Zones)) //nolint:gosec // at most as many as the network has /24
+	bytes[3] += byte(host)                           //nolint:gosec // at most 189
 	return netip.AddrFrom4(bytes), nil
+}
+
+// Published is the address that DNS gives for a node: the public one where it has one.
+func Published(n platform.Node) netip.Addr {
+	if n.Public.IsValid() {
+		return n.Public
+	}
+	return n.Address
 }
 
 // Hostname is the node's full DNS name, without a final dot.

@@ -41,7 +41,7 @@ func golden(t *testing.T, name, got string) {
 func nodes(t *testing.T, network, site string, role config.Role, count int) (out []platform.Node) {
 	t.Helper()
 	for i := 1; i <= count; i++ {
-		address, err := Address(netip.MustParsePrefix(network), role, i)
+		address, err := Address(platform.Network{CIDR: netip.MustParsePrefix(network)}, role, i)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -108,7 +108,7 @@ func TestAddressesAreStableAndDistinct(t *testing.T) {
 	seen := map[netip.Addr]string{}
 	for _, role := range config.Roles() {
 		for i := 1; i <= hostsPerRole; i++ {
-			address, err := Address(netip.MustParsePrefix("127.70.1.0/24"), role, i)
+			address, err := Address(platform.Network{CIDR: netip.MustParsePrefix("127.70.1.0/24")}, role, i)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -122,7 +122,7 @@ func TestAddressesAreStableAndDistinct(t *testing.T) {
 		network string
 		index   int
 	}{{"127.70.1.0/24", 0}, {"127.70.1.0/24", 31}, {"127.70.1.0/25", 1}, {"2001:db8::/64", 1}} {
-		if a, err := Address(netip.MustParsePrefix(bad.network), config.Edge, bad.index); err == nil {
+		if a, err := Address(platform.Network{CIDR: netip.MustParsePrefix(bad.network)}, config.Edge, bad.index); err == nil {
 			t.Errorf("%v gives %s", bad, a)
 		}
 	}
@@ -158,4 +158,19 @@ func TestFirewallFollowsThePortTable(t *testing.T) {
 		}
 	}
 	golden(t, "open_to_anywhere.txt", strings.Join(open, "\n")+"\n")
+}
+
+// Nodes of a role are shared out over availability zones, and no two nodes have one address.
+func TestAddressesOverZones(t *testing.T) {
+	network := platform.Network{CIDR: netip.MustParsePrefix("10.7.0.0/16"), Zones: 3}
+	seen := map[netip.Addr]bool{}
+	for _, role := range config.Roles() {
+		for i := 1; i <= 30; i++ {
+			address, err := Address(network, role, i)
+			if err != nil || seen[address] || int(address.As4()[2]) != (i-1)%3 {
+				t.Fatalf("%s %d: %s, %v", role, i, address, err)
+			}
+			seen[address] = true
+		}
+	}
 }

@@ -37,7 +37,13 @@ type Config struct {
 	Operators []netip.Prefix
 	// PrivateZone makes a hosted zone for the home domain that only the deployment's networks see. Without it the home
 	// domain, or a parent, must be a hosted zone of the account.
-	PrivateZone  bool
+	PrivateZone bool
+	// PrivateAddresses gives edges and portals no elastic addresses: a deployment for phones within the network.
+	PrivateAddresses bool
+	// ReachPublic says that Terraform runs outside the network and steers nodes at their public addresses.
+	ReachPublic bool
+	// Resolver is the host:port at which nodes resolve names; default the one that every VPC has.
+	Resolver     string
 	InstanceType string // default t3.medium
 	DataVolume   int32  // GiB of a store node's data volume; default 20
 	// FinalSnapshot keeps a snapshot of a store node's data volume when the node is deleted.
@@ -58,7 +64,12 @@ type AWS struct {
 	zones sync.Mutex
 }
 
-var _ platform.Platform = (*AWS)(nil)
+var (
+	_ platform.Platform        = (*AWS)(nil)
+	_ platform.PublicAddresses = (*AWS)(nil)
+	_ platform.Reacher         = (*AWS)(nil)
+	_ platform.Images          = (*AWS)(nil)
+)
 
 // attempts is how often a call is made that is throttled or fails at Amazon's side, with exponential back-off.
 const attempts = 10
@@ -99,6 +110,9 @@ func New(ctx context.Context, cfg Config) (*AWS, error) {
 }
 
 func (c *Config) setDefaults() {
+	if c.Resolver == "" {
+		c.Resolver = vpcResolver
+	}
 	if c.InstanceType == "" {
 		c.InstanceType = "t3.medium"
 	}

@@ -13,8 +13,8 @@ import (
 	"github.com/clearwater-ims/clearwater/provider/internal/platform"
 )
 
-// resolver is the name server that every VPC has.
-const resolver = "169.254.169.253:53"
+// vpcResolver is the name server that every VPC has.
+const vpcResolver = "169.254.169.253:53"
 
 // recorded is what the parameter store keeps of a deployment.
 type recorded struct {
@@ -73,7 +73,7 @@ func (a *AWS) ApplyDeployment(ctx context.Context, want platform.Deployment) (pl
 	if err := a.putJSON(ctx, worldParameter(id, "deployment"), have); err != nil {
 		return platform.Deployment{}, err
 	}
-	return have.deployment(want.CACertificate), nil
+	return a.described(have, want.CACertificate), nil
 }
 
 // claim takes a name for an id, or returns the id that has it.
@@ -97,8 +97,8 @@ func (a *AWS) recorded(ctx context.Context, id string) (recorded, error) {
 	return decode[recorded](text)
 }
 
-func (r recorded) deployment(ca string) platform.Deployment {
-	return platform.Deployment{ID: r.ID, Name: r.Name, HomeDomain: r.HomeDomain, CACertificate: ca, CreatedAt: r.CreatedAt, Running: true, DNSServer: resolver,
+func (a *AWS) described(r recorded, ca string) platform.Deployment {
+	return platform.Deployment{ID: r.ID, Name: r.Name, HomeDomain: r.HomeDomain, CACertificate: ca, CreatedAt: r.CreatedAt, Running: true, DNSServer: a.cfg.Resolver,
 		Ports: platform.Ports{DNS: 53, PortalHTTP: 80, PortalHTTPS: 443}}
 }
 

@@ -160,8 +160,12 @@ func (l life) apply(ctx context.Context, a *aws.AWS, image platform.Image) error
 		bytes := n.CIDR.Addr().As4()
 		bytes[3] = byte(10 + i)
 		name := string(role) + "-1.site1"
-		if err := a.ApplyNode(ctx, d.ID, platform.Node{Name: name, Role: role, Site: "site1", Index: 1, Address: netip.AddrFrom4(bytes), Incarnation: "i1",
-			Image: image, Config: map[string]string{config.LocalFile: "local_ip=" + netip.AddrFrom4(bytes).String() + "\n"}}); err != nil {
+		node := platform.Node{Name: name, Role: role, Site: "site1", Index: 1, Address: netip.AddrFrom4(bytes), Incarnation: "i1",
+			Image: image, Config: map[string]string{config.LocalFile: "local_ip=" + netip.AddrFrom4(bytes).String() + "\n"}}
+		if node.Public, err = a.PublicAddress(ctx, d.ID, node); err != nil {
+			return err
+		}
+		if err := a.ApplyNode(ctx, d.ID, node); err != nil {
 			return err
 		}
 		record := platform.Record{Name: name + "." + d.HomeDomain + ".", Type: "A", TTL: 5, Value: netip.AddrFrom4(bytes).String()}

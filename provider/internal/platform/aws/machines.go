@@ -20,9 +20,6 @@ import (
 // dataDevice is where a store node's data volume is attached; its image mounts it.
 const dataDevice = "/dev/sdf"
 
-// errImage is an image that cannot be used.
-var errImage = errors.New("image refused")
-
 // ApplyNode implements platform.Machines. An instance whose image or configuration differs is replaced by one with the
 // same address, public address and data volume: an instance is what it booted from.
 func (a *AWS) ApplyNode(ctx context.Context, deployment string, want platform.Node) error {
@@ -61,21 +58,6 @@ func (a *AWS) ApplyNode(ctx context.Context, deployment string, want platform.No
 		}
 	}
 	return a.complete(ctx, id, want, instance)
-}
-
-// checkImage makes sure that the AMI is the one whose digest was asked for.
-func (a *AWS) checkImage(ctx context.Context, want platform.Node) error {
-	out, err := a.ec2.DescribeImages(ctx, &ec2.DescribeImagesInput{ImageIds: []string{want.Image.Path}})
-	if err != nil {
-		return explain("looking for image "+want.Image.Path+" of "+want.Name, err)
-	}
-	if len(out.Images) == 0 {
-		return fmt.Errorf("%w: %s is not in %s", errImage, want.Image.Path, a.cfg.Region)
-	}
-	if have := tag(out.Images[0].Tags, tagDigest); have != want.Image.SHA256 {
-		return fmt.Errorf("%w: %s has the tag %s=%s, not %s as its manifest says", errImage, want.Image.Path, tagDigest, have, want.Image.SHA256)
-	}
-	return nil
 }
 
 // instances are those with the tags that are not on their way out.
@@ -172,8 +154,8 @@ func (a *AWS) complete(ctx context.Context, id string, want platform.Node, insta
 	if err := a.running(ctx, want.Name, instance); err != nil {
 		return err
 	}
-	if want.Role == config.Edge {
-		if err := a.publicAddress(ctx, id, want, instance); err != nil {
+	if want.Public.IsValid() {
+		if err := a.associate(ctx, id, want, instance); err != nil {
 			return err
 		}
 	}
@@ -211,30 +193,6 @@ func (a *AWS) running(ctx context.Context, name, instance string) error {
 		}
 		return false, nil
 	})
-}
-
-// publicAddress gives an edge the elastic address that belongs to its index.
-func (a *AWS) publicAddress(ctx context.Context, id string, want platform.Node, instance string) error {
-	own := nodeTags(id, want)
-	out, err := a.ec2.DescribeAddresses(ctx, &ec2.DescribeAddressesInput{Filters: filters(own)})
-	if err != nil {
-		return explain("looking for the public address of "+want.Name, err)
-	}
-	var allocation string
-	if i := slices.IndexFunc(out.Addresses, func(x types.Address) bool { return awssdk.ToString(x.InstanceId) == instance }); i >= 0 {
-		return nil
-	}
-	if len(out.Addresses) > 0 {
-		allocation = awssdk.ToString(out.Addresses[0].AllocationId)
-	} else {
-		made, err := a.ec2.AllocateAddress(ctx, &ec2.AllocateAddressInput{Domain: types.DomainTypeVpc, TagSpecifications: a.tagged(types.ResourceTypeElasticIp, want.Name, own)})
-		if err != nil {
-			return explain("allocating a public address for "+want.Name, err)
-		}
-		allocation = awssdk.ToString(made.AllocationId)
-	}
-	_, err = a.ec2.AssociateAddress(ctx, &ec2.AssociateAddressInput{AllocationId: &allocation, InstanceId: &instance, AllowReassociation: awssdk.Bool(true)})
-	return explain("giving "+want.Name+" its public address", err)
 }
 
 // dataVolume attaches the volume that belongs to a store node's index; the first time it is made.
@@ -442,7 +400,11 @@ func (a *AWS) nodeOf(ctx context.Context, i types.Instance) (platform.Node, erro
 			return platform.Node{}, fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	return platform.Node{Name: name, Role: config.Role(tag(i.Tags, tagRole)), Site: tag(i.Tags, tagSite), Index: index, Address: address,
+	var public netip.Addr
+	if a.public(config.Role(tag(i.Tags, tagRole))) {
+		public, _ = netip.ParseAddr(awssdk.ToString(i.PublicIpAddress)) // zero while it has none
+	}
+	return platform.Node{Name: name, Role: config.Role(tag(i.Tags, tagRole)), Site: tag(i.Tags, tagSite), Index: index, Address: address, Public: public,
 		Incarnation: tag(i.Tags, tagIncarnation), Image: platform.Image{Path: awssdk.ToString(i.ImageId), SHA256: tag(i.Tags, tagDigest)}, Config: files,
 		Running: i.State.Name == types.InstanceStateNameRunning}, nil
 }

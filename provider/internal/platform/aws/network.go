@@ -24,8 +24,9 @@ const (
 
 // recordedNetwork is what the parameter store keeps of a network.
 type recordedNetwork struct {
-	Name string       `json:"name"`
-	CIDR netip.Prefix `json:"cidr"`
+	Name  string       `json:"name"`
+	CIDR  netip.Prefix `json:"cidr"`
+	Zones []string     `json:"zones"` // availability zones, each with a subnet, in this order for ever
 }
 
 // ApplyNetwork implements platform.Places.
@@ -42,17 +43,17 @@ func (a *AWS) ApplyNetwork(ctx context.Context, deployment string, want platform
 		return platform.Network{}, err
 	}
 	n := network{a: a, deployment: d, name: want.Name}
-	cidr, err := n.rangeFor(ctx, want.CIDR)
+	have, err := n.chosen(ctx, want.CIDR)
 	if err != nil {
 		return platform.Network{}, err
 	}
-	if err := a.putJSON(ctx, worldParameter(id, "networks", want.Name), recordedNetwork{Name: want.Name, CIDR: cidr}); err != nil {
+	if err := a.putJSON(ctx, worldParameter(id, "networks", want.Name), have); err != nil {
 		return platform.Network{}, err
 	}
-	if err := n.create(ctx, cidr); err != nil {
+	if err := n.create(ctx, have.CIDR, have.Zones); err != nil {
 		return platform.Network{}, fmt.Errorf("network %s: %w", want.Name, err)
 	}
-	return platform.Network{Name: want.Name, CIDR: cidr}, nil
+	return platform.Network{Name: have.Name, CIDR: have.CIDR, Zones: len(have.Zones)}, nil
 }
 
 // network is one VPC of a deployment and what stands in it.
@@ -77,19 +78,28 @@ func (n network) title(what string) string {
 	return n.deployment.Name + "-" + n.name + "-" + what
 }
 
-// rangeFor is the range that the network has, was asked for, or the first one that no VPC of the region has.
-func (n network) rangeFor(ctx context.Context, asked netip.Prefix) (netip.Prefix, error) {
+// chosen is what the network was made with, or shall be: the range that was asked for, else the first that no VPC of the
+// region has, and the availability zones of now.
+func (n network) chosen(ctx context.Context, asked netip.Prefix) (recordedNetwork, error) {
 	text, err := n.a.get(ctx, worldParameter(n.deployment.ID, "networks", n.name))
-	switch {
-	case err == nil:
+	if err == nil {
 		have, err := decode[recordedNetwork](text)
 		if err == nil && asked.IsValid() && asked != have.CIDR {
 			err = fmt.Errorf("network %s has the range %s, which cannot become %s: %w", n.name, have.CIDR, asked, platform.ErrConflict)
 		}
-		return have.CIDR, err
-	case !errors.Is(err, platform.ErrNotFound):
-		return netip.Prefix{}, err
+		return have, err
 	}
+	if !errors.Is(err, platform.ErrNotFound) {
+		return recordedNetwork{}, err
+	}
+	out := recordedNetwork{Name: n.name}
+	if out.CIDR, err = n.freeRange(ctx, asked); err == nil {
+		out.Zones, err = n.a.zoneNames(ctx)
+	}
+	return out, err
+}
+
+func (n network) freeRange(ctx context.Context, asked netip.Prefix) (netip.Prefix, error) {
 	taken, err := n.a.ranges(ctx)
 	if err != nil {
 		return netip.Prefix{}, err
@@ -131,7 +141,7 @@ func (a *AWS) ranges(ctx context.Context) ([]netip.Prefix, error) {
 }
 
 // create makes what is missing of VPC, gateway, route, subnets and security groups.
-func (n network) create(ctx context.Context, cidr netip.Prefix) error {
+func (n network) create(ctx context.Context, cidr netip.Prefix, zones []string) error {
 	vpcs, err := n.vpcs(ctx)
 	if err != nil {
 		return err
@@ -169,7 +179,7 @@ func (n network) create(ctx context.Context, cidr netip.Prefix) error {
 	if err := n.outside(ctx, vpc); err != nil {
 		return err
 	}
-	if err := n.subnets(ctx, vpc, cidr); err != nil {
+	if err := n.subnets(ctx, vpc, cidr, zones); err != nil {
 		return err
 	}
 	if err := n.firewall(ctx, vpc); err != nil {
@@ -244,11 +254,7 @@ func (n network) mainTable(ctx context.Context, vpc string) (*string, error) {
 }
 
 // subnets makes one subnet in each of the first availability zones.
-func (n network) subnets(ctx context.Context, vpc string, cidr netip.Prefix) error {
-	zones, err := n.a.zoneNames(ctx)
-	if err != nil {
-		return err
-	}
+func (n network) subnets(ctx context.Context, vpc string, cidr netip.Prefix, zones []string) error {
 	have, err := n.listSubnets(ctx)
 	if err != nil {
 		return err

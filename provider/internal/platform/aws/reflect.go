@@ -29,7 +29,7 @@ func (a *AWS) Reflect(ctx context.Context, deployment string) (*platform.World, 
 	w := &platform.World{}
 	sets := map[string][]string{}
 	for _, name := range sortedKeys(parameters) {
-		if err := fill(w, sets, strings.TrimPrefix(name, under+"/"), parameters[name]); err != nil {
+		if err := a.fill(w, sets, strings.TrimPrefix(name, under+"/"), parameters[name]); err != nil {
 			return nil, err
 		}
 	}
@@ -48,16 +48,16 @@ func (a *AWS) Reflect(ctx context.Context, deployment string) (*platform.World, 
 }
 
 // fill puts one parameter of the world in its place.
-func fill(w *platform.World, sets map[string][]string, name, text string) error {
+func (a *AWS) fill(w *platform.World, sets map[string][]string, name, text string) error {
 	kind, rest := path.Split(name)
 	switch kind = strings.Trim(kind, "/"); {
 	case name == "deployment":
 		d, err := decode[recorded](text)
-		w.Deployment = d.deployment("")
+		w.Deployment = a.described(d, "")
 		return err
 	case kind == "networks":
 		n, err := decode[recordedNetwork](text)
-		w.Networks = append(w.Networks, platform.Network{Name: n.Name, CIDR: n.CIDR})
+		w.Networks = append(w.Networks, platform.Network{Name: n.Name, CIDR: n.CIDR, Zones: len(n.Zones)})
 		return err
 	case kind == "sites":
 		s, err := decode[platform.Site](text)

@@ -123,9 +123,18 @@ func TestWhatOutlivesAnInstance(t *testing.T) {
 	seen := map[string]string{}
 	for round, img := range images {
 		for i, role := range []config.Role{config.Store, config.Edge, config.Router} {
-			if err := a.ApplyNode(t.Context(), d.ID, platform.Node{Name: string(role) + "-1.site1", Role: role, Site: "site1", Index: 1, Address: host(n, byte(10+i)),
-				Incarnation: "i1", Image: img, Config: map[string]string{config.LocalFile: "x\n"}}); err != nil {
+			node := platform.Node{Name: string(role) + "-1.site1", Role: role, Site: "site1", Index: 1, Address: host(n, byte(10+i)),
+				Incarnation: "i1", Image: img, Config: map[string]string{config.LocalFile: "x\n"}}
+			var err error
+			if node.Public, err = a.PublicAddress(t.Context(), d.ID, node); err != nil || node.Public.IsValid() != (role == config.Edge) {
+				t.Fatalf("public address of %s: %v, %v", role, node.Public, err)
+			}
+			if err := a.ApplyNode(t.Context(), d.ID, node); err != nil {
 				t.Fatal(err)
+			}
+			w, err := open(t, nil).Reflect(t.Context(), d.ID)
+			if err != nil || w.Nodes[slices.IndexFunc(w.Nodes, func(n platform.Node) bool { return n.Name == node.Name })].Public != node.Public {
+				t.Errorf("found again: %+v, %v", w, err)
 			}
 		}
 		instances, err := machines.DescribeInstances(t.Context(), &ec2.DescribeInstancesInput{Filters: append(byTag("clearwater:deployment", d.ID),
