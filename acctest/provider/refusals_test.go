@@ -45,6 +45,7 @@ func TestWhatIsWrongIsRefusedAtPlan(t *testing.T) {
 		"role":            {tier("role = \"sprout\"\n node_count = 1"), []string{`role = "sprout"`, "store, diameter, xdms, router, edge, portal"}},
 		"two stores":      {tier("role = \"store\"\n node_count = 2"), []string{"node_count = 2", "Allowed is 1"}},
 		"three embedded":  {tier("role = \"store\"\n node_count = 3"), []string{"node_count = 3", "Allowed is 1"}},
+		"one cassandra":   {tier("role = \"store\"\n node_count = 1\n engine = \"cassandra\""), []string{"node_count = 1", "three replicas"}},
 		"no store":        {tier("role = \"store\"\n node_count = 0"), []string{"node_count = 0", "Allowed is 1"}},
 		"negative":        {tier("role = \"edge\"\n node_count = -1"), []string{"node_count", "at least 0", "-1"}},
 		"too many":        {tier("role = \"edge\"\n node_count = 31"), []string{"node_count = 31", "at most 30"}},

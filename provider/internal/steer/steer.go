@@ -158,6 +158,18 @@ func (s *Nodes) Drain(ctx context.Context, n platform.Node, deadline time.Durati
 	return c.Drain(ctx, max(deadline, time.Second))
 }
 
+// Decommission orders it of a store node that does not come back.
+func (s *Nodes) Decommission(ctx context.Context, n platform.Node, deadline time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, quick)
+	defer cancel()
+	c, err := s.clientOf(ctx, n)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return c.Decommission(ctx, max(deadline, time.Second))
+}
+
 // Undrain takes the order back.
 func (s *Nodes) Undrain(ctx context.Context, n platform.Node) error {
 	ctx, cancel := context.WithTimeout(ctx, quick)

@@ -37,6 +37,8 @@ type Steering interface {
 	Status(ctx context.Context, n platform.Node) (management.Status, error)
 	Drain(ctx context.Context, n platform.Node, deadline time.Duration) error
 	Undrain(ctx context.Context, n platform.Node) error
+	// Decommission drains a store node that does not come back: it hands over what it has.
+	Decommission(ctx context.Context, n platform.Node, deadline time.Duration) error
 	// Bootstrap makes an unjoined store node the first of a new cluster.
 	Bootstrap(ctx context.Context, w *platform.World, n platform.Node, token string) (clusterID string, err error)
 	// Admit lets a node join once with its token; Forget takes that and its registration back.

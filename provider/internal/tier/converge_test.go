@@ -11,6 +11,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
 	"github.com/clearwater-ims/clearwater/nodes/api/management"
 	"github.com/clearwater-ims/clearwater/nodes/config"
 	"github.com/clearwater-ims/clearwater/provider/internal/platform"
@@ -58,6 +61,16 @@ func (n *nodes) Drain(_ context.Context, node platform.Node, _ time.Duration) er
 	if _, told := n.drained[node.Name]; !told {
 		n.drained[node.Name] = time.Now()
 		n.memory.Note("drain %s", node.Name)
+	}
+	return nil
+}
+
+func (n *nodes) Decommission(_ context.Context, node platform.Node, _ time.Duration) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if _, told := n.drained[node.Name]; !told {
+		n.drained[node.Name] = time.Now()
+		n.memory.Note("decommission %s", node.Name)
 	}
 	return nil
 }
@@ -278,6 +291,85 @@ func TestFirstStoreNodeIsBootstrappedOnce(t *testing.T) {
 		expect(t, "again", b.steps(t, shape(config.Store, 1, "v1")), "")
 		expect(t, "new image", b.steps(t, shape(config.Store, 1, "v2")), "start store-1.site1 v2")
 	})
+}
+
+// TestStoreNodesComeAndGoOneAtATime resizes a store: each node is named in DNS when it serves, and hands over before it ends.
+func TestStoreNodesComeAndGoOneAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		expect(t, "three", b.steps(t, shape(config.Store, 3, "v1")), "publish 0; start store-1.site1 v1; publish 1; bootstrap store-1.site1; "+
+			"admit store-2.site1; start store-2.site1 v1; publish 2; admit store-3.site1; start store-3.site1 v1; publish 3")
+		expect(t, "again", b.steps(t, shape(config.Store, 3, "v1")), "")
+		expect(t, "five", b.steps(t, shape(config.Store, 5, "v1")), "publish 3; admit store-4.site1; start store-4.site1 v1; publish 4; "+
+			"admit store-5.site1; start store-5.site1 v1; publish 5")
+		expect(t, "three again", b.steps(t, shape(config.Store, 3, "v1")), "publish 4; decommission store-5.site1; end store-5.site1; forget store-5.site1; "+
+			"publish 3; decommission store-4.site1; end store-4.site1; forget store-4.site1; publish 3")
+		expect(t, "new image", b.steps(t, shape(config.Store, 3, "v2")), "start store-1.site1 v2; start store-2.site1 v2; start store-3.site1 v2")
+		b.nodes.holdTime = time.Hour
+		if err := b.Converge(t.Context(), shape(config.Store, 1, "v2")); !errors.Is(err, errDrain) {
+			t.Errorf("a store node that cannot hand over: %v", err)
+		}
+		if left := b.names(t, config.Store); len(left) != 3 {
+			t.Errorf("left: %v", left)
+		}
+		if err := b.Remove(t.Context(), shape(config.Store, 3, "v2"), false); err != nil {
+			t.Fatal(err)
+		}
+		if left := b.names(t, config.Store); len(left) != 0 {
+			t.Errorf("left: %v", left)
+		}
+	})
+}
+
+func TestStoreCounts(t *testing.T) {
+	for name, c := range map[string]struct {
+		engine types.String
+		count  int64
+		says   string
+	}{
+		"one":                  {types.StringNull(), 1, ""},
+		"none":                 {types.StringNull(), 0, "node_count = 0"},
+		"two":                  {types.StringValue("cassandra"), 2, "survive no more"},
+		"three embedded":       {types.StringNull(), 3, "one node's disk"},
+		"three said embedded":  {types.StringValue("embedded"), 3, "one node's disk"},
+		"three cassandra":      {types.StringValue("cassandra"), 3, ""},
+		"nine cassandra":       {types.StringValue("cassandra"), 9, ""},
+		"one cassandra":        {types.StringValue("cassandra"), 1, "three replicas"},
+		"three, not known yet": {types.StringUnknown(), 3, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var diags diag.Diagnostics
+			storeCount(model{NodeCount: types.Int64Value(c.count), Engine: c.engine}, &diags)
+			said := ""
+			for _, d := range diags {
+				said += d.Detail()
+			}
+			if diags.HasError() != (c.says != "") || !strings.Contains(said, c.says) {
+				t.Errorf("it says %q, want %q", said, c.says)
+			}
+		})
+	}
+}
+
+func TestOtherSitesStoreIsFound(t *testing.T) {
+	b := newBench(t)
+	ctx := t.Context()
+	if err := b.memory.ApplySite(ctx, "d", platform.Site{Name: "site2", Network: "core", TTL: 5}); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.memory.ApplyNode(ctx, "d", platform.Node{Name: "store-1.site2", Role: config.Store, Site: "site2", Index: 1}); err != nil {
+		t.Fatal(err)
+	}
+	w, err := b.memory.Reflect(ctx, "d")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, found := otherStore(w, "site1"); !found || n.Name != "store-1.site2" {
+		t.Errorf("beside site1: %v %v", n, found)
+	}
+	if n, found := otherStore(w, "site2"); found {
+		t.Errorf("beside site2: %v", n)
+	}
 }
 
 func TestLostStoreIsNotReplacedByAnEmptyOneUnasked(t *testing.T) {

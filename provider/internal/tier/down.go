@@ -34,6 +34,9 @@ func (r *run) down(ctx context.Context, count int) error {
 		}
 		return nil
 	}
+	if r.shape.Role == config.Store && !r.lastStore(surplus) {
+		return r.leaveStore(ctx, surplus)
+	}
 	if err := r.drain(ctx, surplus); err != nil {
 		return err
 	}
@@ -68,7 +71,7 @@ func (r *run) drain(ctx context.Context, nodes []platform.Node) error {
 		}
 	}
 	if r.shape.Role == config.Store {
-		return nil // the only store node has nobody to hand over to; its disk is kept or goes with it
+		return nil // leaveStore does it; the last store node has nobody to hand over to: its disk is kept or goes with it
 	}
 	group, groupCtx := errgroup.WithContext(ctx)
 	for _, n := range nodes {
@@ -116,7 +119,11 @@ func (r *run) drainOne(ctx context.Context, n platform.Node) error {
 
 // askDrained orders the drain, which may be repeated, and asks how far it is.
 func (r *run) askDrained(ctx context.Context, n platform.Node, left time.Duration) (management.Status, error) {
-	if err := r.Nodes.Drain(ctx, n, left); err != nil {
+	order := r.Nodes.Drain
+	if n.Role == config.Store {
+		order = r.Nodes.Decommission
+	}
+	if err := order(ctx, n, left); err != nil {
 		return management.Status{}, err
 	}
 	return r.Nodes.Status(ctx, n)

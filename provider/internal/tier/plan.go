@@ -37,7 +37,7 @@ func (r *Resource) ValidateConfig(ctx context.Context, req resource.ValidateConf
 		resp.Diagnostics.AddAttributeError(path.Root("engine"), "engine is for stores", fmt.Sprintf("engine = %s: a tier of role %s has none; leave it out.", m.Engine, m.Role.ValueString()))
 	}
 	if store && !m.NodeCount.IsUnknown() {
-		storeCount(m.NodeCount.ValueInt64(), &resp.Diagnostics)
+		storeCount(m, &resp.Diagnostics)
 	}
 	for name, value := range m.UserSettings.Elements() {
 		text, ok := value.(types.String)
@@ -50,19 +50,6 @@ func (r *Resource) ValidateConfig(ctx context.Context, req resource.ValidateConf
 		} else if note != "" {
 			resp.Diagnostics.AddAttributeWarning(at, "Setting without effect", name+": "+note+".")
 		}
-	}
-}
-
-func storeCount(count int64, diags *diag.Diagnostics) {
-	at := path.Root("node_count")
-	switch {
-	case count == 1:
-	case count == 2:
-		diags.AddAttributeError(at, "Two store nodes are refused", "node_count = 2: two store nodes survive no more failures than one, and cost twice. Allowed is 1 with engine embedded.")
-	case count == 0:
-		diags.AddAttributeError(at, "A site needs a store", "node_count = 0: all state of the site is in its store. Allowed is 1 with engine embedded; to end the store, destroy the tier.")
-	default:
-		diags.AddAttributeError(at, "The embedded engine has one node", fmt.Sprintf("node_count = %d: the embedded engine keeps data on one node's disk. Allowed is 1.", count))
 	}
 }
 
@@ -80,6 +67,7 @@ func (r *Resource) ModifyPlan(ctx context.Context, req resource.ModifyPlanReques
 		return
 	}
 	r.checkCount(plan, &resp.Diagnostics)
+	r.checkStore(ctx, plan, state, &resp.Diagnostics)
 	plan.Status = types.StringValue(complete)
 	r.planImage(ctx, &plan, state, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
@@ -205,10 +193,14 @@ func drainTimeout(m model) time.Duration {
 	if d, err := time.ParseDuration(m.DrainTimeout.ValueString()); err == nil {
 		return d
 	}
-	if m.Role.ValueString() == string(config.Edge) {
+	switch m.Role.ValueString() {
+	case string(config.Edge):
 		return edgeDrainTimeout
+	case string(config.Store):
+		return storeDrainTimeout
+	default:
+		return otherDrainTimeout
 	}
-	return otherDrainTimeout
 }
 
 // deadline is the default of all timeouts.

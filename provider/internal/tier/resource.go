@@ -105,7 +105,7 @@ func (r *Resource) shapeOf(ctx context.Context, m model, parts []string) (Shape,
 	s := Shape{Deployment: parts[0], Site: parts[1], Role: role, Count: int(m.NodeCount.ValueInt64()), DrainTimeout: drainTimeout(m),
 		Force: m.ForceDestroy.ValueBool(), Renew: m.AcceptDataLoss.ValueBool(), UserSettings: map[string]string{}}
 	if role == config.Store {
-		s.Engine = "embedded"
+		s.Engine = engineOf(m)
 	}
 	if diags := m.UserSettings.ElementsAs(ctx, &s.UserSettings, false); diags.HasError() {
 		return s, errors.New(diags[0].Detail())

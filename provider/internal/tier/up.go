@@ -129,17 +129,23 @@ func (r *run) bringStore(ctx context.Context, n platform.Node, token string, mac
 	if err := r.Platform.ApplyNode(ctx, r.shape.Deployment, n); err != nil {
 		return fmt.Errorf("creating %s: %w", n.Name, err)
 	}
-	r.published[n.Name] = true // store nodes find each other, and their own etcd, by the cluster's name
-	if err := r.publish(ctx, machines); err != nil {
-		return err
-	}
-	if first {
+	if first { // it finds its own etcd by the cluster's name; any other finds those that are there, and is named when it serves
+		r.published[n.Name] = true
+		if err := r.publish(ctx, machines); err != nil {
+			return err
+		}
 		if err := r.bootstrap(ctx, n, token); err != nil {
 			return err
 		}
 	}
 	if err := r.ready(ctx, n); err != nil {
 		return err
+	}
+	if !r.published[n.Name] {
+		r.published[n.Name] = true
+		if err := r.publish(ctx, machines); err != nil {
+			return err
+		}
 	}
 	r.Progress("%s is ready (%.1f s)", n.Name, time.Since(began).Seconds())
 	return r.look(ctx)
