@@ -4,11 +4,12 @@
 package ecscf
 
 import (
-	"log/slog"
-	"strings"
-	"time"
-
 	"context"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -24,10 +25,14 @@ const Name = "ecscf"
 // patience is how long an answering point may say nothing but 100 while there is another one to try.
 const patience = 6 * time.Second
 
+// shunned is how long an answering point that did not answer at all is asked only after the others.
+const shunned = 30 * time.Second
+
 // Deps of the function.
 type Deps struct {
 	Names   func() *network.Names
 	Routes  func() Routes
+	Now     func() time.Time
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
 }
@@ -36,10 +41,13 @@ type Deps struct {
 type Function struct {
 	deps    Deps
 	metrics *metrics
+	silent  silent
 }
 
 // New makes the function.
-func New(deps Deps) *Function { return &Function{deps, newMetrics(deps.Metrics)} }
+func New(deps Deps) *Function {
+	return &Function{deps: deps, metrics: newMetrics(deps.Metrics), silent: silent{since: map[string]time.Time{}}}
+}
 
 // Name implements proxy.Function.
 func (*Function) Name() string { return Name }
@@ -64,7 +72,7 @@ func (h *handler) Initial(_ context.Context, r *proxy.Request) proxy.Decision {
 	if !ok {
 		return proxy.AnswerReason(r, 404, Name, "no emergency service: "+m.URI)
 	}
-	h.left = h.deps.Routes().Find(service)
+	h.left = h.silent.last(h.deps.Routes().Find(service), h.deps.Now())
 	if len(h.left) == 0 {
 		h.metrics.calls.WithLabelValues("unrouted").Inc()
 		h.deps.Log.Error("an emergency call has nowhere to go: emergency_routes has no entry for its service", "service", service, "call_id", m.CallID())
@@ -116,9 +124,13 @@ func (h *handler) target(uri string) proxy.Target {
 // Response turns to the next answering point when one does not take the call, whatever its reason. A caller who gave up
 // is not called for.
 func (h *handler) Response(r *proxy.Reply) proxy.Verdict {
-	switch {
-	case r.Msg.Status < 200 || h.original == nil:
+	if r.Msg.Status < 200 || h.original == nil {
 		return proxy.Verdict{}
+	}
+	if uri, ok := r.Target.Tag.(string); ok {
+		h.silent.note(uri, r.Made == proxy.NotAlive || r.Made == proxy.TimedOut || r.Made == proxy.Unreachable, h.deps.Now())
+	}
+	switch {
 	case r.Msg.Status >= 300 && r.Msg.Status != 487 && len(h.left) > 0:
 		h.metrics.failovers.Inc()
 		h.deps.Log.Error("an answering point did not take an emergency call, the next one is tried", "answering_point", r.Target.Tag, "status", r.Msg.Status, "call_id", r.Msg.CallID())
@@ -141,6 +153,43 @@ func (h *handler) count(status int) {
 	default:
 		h.metrics.calls.WithLabelValues("failed").Inc()
 	}
+}
+
+// silent knows the answering points that did not answer of late, so that not every caller waits for them.
+type silent struct {
+	mu    sync.Mutex
+	since map[string]time.Time
+}
+
+func (s *silent) note(uri string, silent bool, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !silent {
+		delete(s.since, uri)
+		return
+	}
+	s.since[uri] = now
+}
+
+// last puts those of a list that were silent of late behind the others.
+func (s *silent) last(list []string, now time.Time) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	isSilent := func(uri string) bool {
+		since, known := s.since[uri]
+		return known && now.Sub(since) < shunned
+	}
+	slices.SortStableFunc(list, func(a, b string) int {
+		switch x, y := isSilent(a), isSilent(b); {
+		case x == y:
+			return 0
+		case x:
+			return 1
+		default:
+			return -1
+		}
+	})
+	return list
 }
 
 // Routes are the answering points of each service, in order of preference.

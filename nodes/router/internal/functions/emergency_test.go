@@ -83,7 +83,16 @@ ims_ecscf_failovers_total 3
 `), "ims_ecscf_failovers_total"); err != nil {
 			t.Error(err)
 		}
+		// The next caller does not wait for those who were silent.
+		w.edge.Send(scscf, emergencyCall("sos.police.traffic", "c2"))
+		one.Expect("ACK")
+		m = one.Expect("INVITE")
+		one.Reply(m, 200, "Contact: <sip:one.test>")
+		w.edge.Expect("200")
 		time.Sleep(40 * time.Second)
+		w.edge.Send(scscf, emergencyCall("sos.police.traffic", "c3"))
+		gateway.Reply(gateway.Expect("INVITE"), 200, "Contact: <sip:gateway.test>")
+		w.edge.Expect("200")
 	})
 }
 

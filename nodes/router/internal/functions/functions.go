@@ -87,7 +87,7 @@ func New(o *config.Options, deps Deps) *Router {
 		icscf.New(icscf.Deps{HSS: deps.HSS, Names: names, Question: r.question, Pool: r.pool.Load, Numbers: r.numbers, Log: deps.Log}),
 		scscf.New(scscf.Deps{HSS: deps.HSS, Store: deps.Store, Registrar: r.Registrar, Events: r.events, Profiles: r.Profiles, Names: names, Services: r.services.value.Load, Sessions: r.sessions, Numbers: r.numbers, Now: deps.Now, Log: deps.Log, Metrics: deps.Metrics, Background: r.Work.Go}),
 		bgcf.New(bgcf.Deps{Routes: r.routes.Load, Names: names, Numbers: r.numbers, Log: deps.Log}),
-		ecscf.New(ecscf.Deps{Routes: func() ecscf.Routes { return *r.answering.Load() }, Names: names, Log: deps.Log, Metrics: deps.Metrics}),
+		ecscf.New(ecscf.Deps{Routes: func() ecscf.Routes { return *r.answering.Load() }, Names: names, Now: deps.Now, Log: deps.Log, Metrics: deps.Metrics}),
 	} {
 		r.functions[network.Function(f.Name())] = f
 	}
