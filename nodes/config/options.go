@@ -15,22 +15,29 @@ type Options struct {
 	ManagementLocalIP string `option:"management_local_ip" scope:"local" check:"ip"`
 	SCSCFNodeURI      string `option:"scscf_node_uri" scope:"local" check:"sipuri"`
 	// Ours: what a node needs to find its deployment.
-	Role           Role   `option:"node_role" scope:"local" check:"role" required:"true"`
-	DeploymentID   string `option:"deployment_id" scope:"local" required:"true"`
-	Site           string `option:"local_site_name" scope:"local" default:"site1" check:"label"`
-	Zone           string `option:"dns_zone" scope:"local" check:"host" required:"true"`
-	Incarnation    string `option:"node_incarnation" scope:"local"`
-	JoinToken      string `option:"join_token" scope:"local"`
-	CACertificate  string `option:"ca_certificate_file" scope:"local" default:"ca.pem"`
-	DataDirectory  string `option:"data_directory" scope:"local" default:"data"`
-	StoreEngine    string `option:"store_engine" scope:"local" default:"embedded" check:"engine"`
-	LocalIPv6      string `option:"local_ip6" scope:"local" check:"ip6"`
-	PublicIPv6     string `option:"public_ip6" scope:"local" check:"ip6"`
-	TLSPeerCA      string `option:"tls_peer_ca_file" scope:"local"`
-	TLSCertificate string `option:"tls_certificate_file" scope:"local"`
-	TLSKey         string `option:"tls_key_file" scope:"local"`
-	PortalHTTP     int    `option:"portal_http_port" scope:"local" default:"80" min:"1" max:"65535"`
-	PortalHTTPS    int    `option:"portal_https_port" scope:"local" default:"443" min:"1" max:"65535"`
+	Role          Role   `option:"node_role" scope:"local" check:"role" required:"true"`
+	DeploymentID  string `option:"deployment_id" scope:"local" required:"true"`
+	Site          string `option:"local_site_name" scope:"local" default:"site1" check:"label"`
+	Zone          string `option:"dns_zone" scope:"local" check:"host" required:"true"`
+	Incarnation   string `option:"node_incarnation" scope:"local"`
+	JoinToken     string `option:"join_token" scope:"local"`
+	CACertificate string `option:"ca_certificate_file" scope:"local" default:"ca.pem"`
+	DataDirectory string `option:"data_directory" scope:"local" default:"data"`
+	StoreEngine   string `option:"store_engine" scope:"local" default:"embedded" check:"engine"`
+	// Of a store node with store_engine=cassandra: the folder whose lib/ holds its jars (empty: the folder cassandra beside
+	// the program, or /usr/share/clearwater/cassandra), its Java heap, its rack, and how long the other nodes are given
+	// to see a change of the ring.
+	CassandraDirectory string        `option:"cassandra_directory" scope:"local"`
+	CassandraHeapMB    int           `option:"cassandra_heap_mb" scope:"local" default:"512" min:"128" max:"32768"`
+	CassandraRack      string        `option:"cassandra_rack" scope:"local" default:"rack1" check:"label"`
+	CassandraRingDelay time.Duration `option:"cassandra_ring_delay" scope:"local" default:"10000" unit:"ms" min:"100" max:"120000"`
+	LocalIPv6          string        `option:"local_ip6" scope:"local" check:"ip6"`
+	PublicIPv6         string        `option:"public_ip6" scope:"local" check:"ip6"`
+	TLSPeerCA          string        `option:"tls_peer_ca_file" scope:"local"`
+	TLSCertificate     string        `option:"tls_certificate_file" scope:"local"`
+	TLSKey             string        `option:"tls_key_file" scope:"local"`
+	PortalHTTP         int           `option:"portal_http_port" scope:"local" default:"80" min:"1" max:"65535"`
+	PortalHTTPS        int           `option:"portal_https_port" scope:"local" default:"443" min:"1" max:"65535"`
 
 	// The deployment.
 	HomeDomain            string        `option:"home_domain" scope:"shared" check:"host"`

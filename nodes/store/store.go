@@ -116,9 +116,10 @@ func (s *store) shareOut() due.Owner {
 // openFunc opens the engine that a node is configured for.
 type openFunc func(ctx context.Context, n *service.Node) (backend, error)
 
+// openEngine opens the engine that the option store_engine names.
 func openEngine(_ context.Context, n *service.Node) (backend, error) {
-	if kind := n.Options().StoreEngine; kind != "embedded" {
-		return backend{}, fmt.Errorf("option store_engine: value %q is refused, allowed is embedded in this version", kind)
+	if n.Options().StoreEngine == "cassandra" {
+		return openCassandra(n)
 	}
 	e, err := embedded.Open(embedded.Config{Dir: filepath.Join(dataOf(n.Identity), "engine"), Log: n.Log})
 	if err != nil {

@@ -44,6 +44,7 @@ type Node struct {
 	Replace    string   // address of the dead node whose place this one takes at its first start
 	HeapMB     int
 	RingDelay  time.Duration // how long the others are given to see a change of the ring; 0: 10 s
+	JVM        []string      // further options of the Java machine
 	CertFile   string        // PEM: this node's certificate chain
 	KeyFile    string        // PEM: its key
 	CAFile     string        // PEM: who signs certificates of nodes
@@ -95,10 +96,10 @@ func (n Node) path(parts ...string) string {
 	return filepath.Join(append([]string{n.Directory}, parts...)...)
 }
 
-// HasData tells whether this node has ever begun to keep data: then it comes back as who it was.
-func (n Node) HasData() bool {
-	entries, err := os.ReadDir(n.path("data", "system"))
-	return err == nil && len(entries) > 0
+// Joined tells whether this node has been in the ring: then it comes back as who it was.
+func (n Node) Joined() bool {
+	_, err := os.Stat(n.path(joinedFile))
+	return err == nil
 }
 
 // Driver is this node's Cassandra and everything that is done with it.

@@ -46,7 +46,7 @@ func (l *load) write(t *testing.T, w int) {
 		select {
 		case <-l.stop:
 			return
-		case <-time.After(20 * time.Millisecond):
+		case <-time.After(100 * time.Millisecond):
 		}
 		started := time.Now()
 		for done := false; !done; {

@@ -248,6 +248,7 @@ func (n Node) arguments(jmxPort int) ([]string, error) {
 			args = append(args, "-javaagent:"+jar)
 		}
 	}
+	args = append(args, n.JVM...)
 	return append(args, "-cp", n.path("conf")+":"+filepath.Join(n.Home, "lib", "*"), "org.apache.cassandra.service.CassandraDaemon"), nil
 }
 

@@ -12,7 +12,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/gocql/gocql"
 )
@@ -132,26 +131,6 @@ func (r *Ring) Snapshot(ctx context.Context, name string) ([]string, error) {
 func (r *Ring) ForgetSnapshot(ctx context.Context, name string) error {
 	_, err := r.tool(ctx, "clearsnapshot", "-t", name, "--", Keyspace)
 	return err
-}
-
-// RunRepairs repairs this node's part whenever every has passed, one node at a time, until ctx ends. It must come round
-// within the ten days for which Cassandra remembers deletions.
-func (r *Ring) RunRepairs(ctx context.Context, every time.Duration, locks Locker) error {
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		started := time.Now()
-		if err := Locked(ctx, locks, r.RepairOwn); err != nil && ctx.Err() == nil {
-			r.Log.Error("the scheduled repair", "error", err)
-			continue
-		}
-		r.Log.Info("the scheduled repair is done", "took", time.Since(started).Round(time.Second).String())
-	}
 }
 
 // tool runs nodetool against this node's Cassandra.
