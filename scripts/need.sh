@@ -4,7 +4,7 @@
 # build/tools/root, and a wrapper in build/tools/bin runs it from there. Nothing else on the machine changes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-declare -A packages=([sipp]=sip-tester [protoc]=protobuf-compiler [shellcheck]=shellcheck [dig]=bind9-dnsutils [tshark]=tshark [named]=bind9 [turnutils_uclient]=coturn [java]=openjdk-17-jre-headless [mvn]=maven)
+declare -A packages=([sipp]=sip-tester [protoc]=protobuf-compiler [shellcheck]=shellcheck [dig]=bind9-dnsutils [tshark]=tshark [named]=bind9 [turnutils_uclient]=coturn [java]=openjdk-17-jre-headless [mvn]=maven [chromium]=chromium [baresip]=baresip-core [npm]=npm)
 root=$PWD/build/tools/root
 wrappers=$PWD/build/tools/bin
 
