@@ -3,6 +3,7 @@
 package subscriber
 
 import (
+	"cmp"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -28,6 +29,10 @@ type Identity struct {
 	Service int
 	// Alias is the AliasIdentityGroupID, "" when the document has none.
 	Alias string
+	// Wildcard is the wildcarded identity that this one is covered by, or that it is; "" for others.
+	Wildcard string
+
+	matches *wildcard
 }
 
 // ErrInvalid is wrapped by every error of Parse.
@@ -40,6 +45,11 @@ type document struct {
 			Identity string `xml:"Identity"`
 			Barred   string `xml:"BarringIndication"`
 			Alias    string `xml:"Extension>Extension>Extension>AliasIdentityGroupID"`
+			// Releases differ in where the wildcard stands.
+			PSI   string `xml:"Extension>WildcardedPSI"`
+			IMPU  string `xml:"Extension>WildcardedIMPU"`
+			IMPU2 string `xml:"Extension>Extension>WildcardedIMPU"`
+			IMPU3 string `xml:"Extension>Extension>Extension>WildcardedIMPU"`
 		} `xml:"PublicIdentity"`
 		ifc.ProfileElement
 	} `xml:"ServiceProfile"`
@@ -65,7 +75,15 @@ func Parse(text string) (*Profile, error) {
 				return nil, fmt.Errorf("%w: identity %q: %w", ErrInvalid, uri, err)
 			}
 			barred := strings.TrimSpace(id.Barred)
-			p.Identities = append(p.Identities, Identity{URI: uri, Key: u.Canonical(), Barred: barred == "1" || barred == "true", Service: i, Alias: strings.TrimSpace(id.Alias)})
+			one := Identity{URI: uri, Key: u.Canonical(), Barred: barred == "1" || barred == "true", Service: i, Alias: strings.TrimSpace(id.Alias)}
+			wild := strings.TrimSpace(cmp.Or(id.PSI, id.IMPU, id.IMPU2, id.IMPU3, uri))
+			if one.matches, err = newWildcard(wild); err != nil {
+				return nil, fmt.Errorf("%w: identity %q: %w", ErrInvalid, uri, err)
+			}
+			if one.matches != nil {
+				one.Wildcard = wild
+			}
+			p.Identities = append(p.Identities, one)
 		}
 	}
 	if len(p.Identities) == 0 {
@@ -74,13 +92,13 @@ func Parse(text string) (*Profile, error) {
 	return p, nil
 }
 
-// Default is the identity under which the set's registrations are kept: the first unbarred sip: one, else the first
+// Default is the identity, no wildcard, under which the set's registrations are kept: the first unbarred sip: one, else the first
 // unbarred one. False when all are barred.
 func (p *Profile) Default() (Identity, bool) {
 	var fallback *Identity
 	for i := range p.Identities {
 		id := &p.Identities[i]
-		if id.Barred {
+		if id.Barred || id.Wildcard != "" {
 			continue
 		}
 		if strings.HasPrefix(id.Key, "sip:") || strings.HasPrefix(id.Key, "sips:") {
@@ -96,14 +114,40 @@ func (p *Profile) Default() (Identity, bool) {
 	return Identity{}, false
 }
 
-// Find returns the identity with a canonical form.
+// Find returns the identity with a canonical form: the one that is listed, else one that the most specific wildcard
+// covers, which is barred and served as that is (TS 23.228 5.4.12.3).
 func (p *Profile) Find(key string) (Identity, bool) {
-	for _, id := range p.Identities {
-		if id.Key == key {
-			return id, true
+	var best *Identity
+	for i := range p.Identities {
+		id := &p.Identities[i]
+		switch {
+		case id.matches == nil && id.Key == key:
+			return *id, true
+		case id.matches != nil && (best == nil || id.matches.fixed > best.matches.fixed) && id.matches.expression.MatchString(key):
+			best = id
+		}
+	}
+	if best == nil {
+		return Identity{}, false
+	}
+	return best.as(key), true
+}
+
+// Covered returns the identity key as one that a wildcard of the set covers, by the word of the HSS.
+func (p *Profile) Covered(wild, key string) (Identity, bool) {
+	for i := range p.Identities {
+		if id := &p.Identities[i]; id.matches != nil && (id.Wildcard == wild || id.URI == wild) {
+			return id.as(key), true
 		}
 	}
 	return Identity{}, false
+}
+
+// as is one of the identities that a wildcard means.
+func (id *Identity) as(key string) Identity {
+	one := *id
+	one.URI, one.Key, one.matches = key, key, nil
+	return one
 }
 
 // Criteria are those of an identity's service profile.
@@ -115,7 +159,7 @@ func (p *Profile) Aliases(a, b Identity) bool {
 	return a.Key == b.Key || a.Service == b.Service && a.Alias == b.Alias
 }
 
-// Unbarred lists the URIs that the user may use, the default one first (TS 24.229 5.4.1.2.2F).
+// Unbarred lists, but for wildcards, the URIs that the user may use, the default one first (TS 24.229 5.4.1.2.2F).
 func (p *Profile) Unbarred() []string {
 	first, ok := p.Default()
 	if !ok {
@@ -123,7 +167,7 @@ func (p *Profile) Unbarred() []string {
 	}
 	out := []string{first.URI}
 	for _, id := range p.Identities {
-		if !id.Barred && id.Key != first.Key {
+		if !id.Barred && id.Wildcard == "" && id.Key != first.Key {
 			out = append(out, id.URI)
 		}
 	}

@@ -26,6 +26,7 @@ type HSS struct {
 	mu          sync.Mutex
 	private     map[string]digest
 	public      map[string]*set
+	wild        []covering
 	registered  map[*set]string // state as Assign left it
 	calls       map[string]int
 	assignments []*hss.AssignRequest
@@ -130,6 +131,37 @@ func (h *HSS) AddProfile(impu, criteria string, identities ...Identity) {
 	for _, id := range identities {
 		h.public[id.URI] = s
 	}
+}
+
+// AddWildcard adds a wildcarded identity, with .* as its expression, to the set and profile of impu.
+func (h *HSS) AddWildcard(impu, before, after string, barred bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s, uri := h.public[impu], before+"!.*!"+after
+	h.identity(impu, func(p *profile, _ *Identity) {
+		p.identities = append(p.identities, Identity{URI: uri, Barred: barred, Extension: "<Extension><IdentityType>3</IdentityType><WildcardedIMPU>" + uri + "</WildcardedIMPU></Extension>"})
+	})
+	h.wild = append(h.wild, covering{before, after, s})
+}
+
+// covering is a wildcarded identity.
+type covering struct {
+	before, after string
+	set           *set
+}
+
+// find returns the set of a public identity, and the wildcard that covers it if it is not listed itself.
+func (h *HSS) find(impu string) (s *set, wildcard string) {
+	if s = h.public[impu]; s != nil {
+		return s, ""
+	}
+	longest := -1
+	for _, c := range h.wild {
+		if strings.HasPrefix(impu, c.before) && strings.HasSuffix(impu, c.after) && len(c.before)+len(c.after) > longest {
+			longest, s, wildcard = len(c.before)+len(c.after), c.set, c.before+"!.*!"+c.after
+		}
+	}
+	return s, wildcard
 }
 
 // SetFilterCriteria replaces the InitialFilterCriteria elements (raw XML) of the profile that holds impu.
@@ -290,11 +322,11 @@ func (h *HSS) Locate(_ context.Context, req *hss.LocateRequest) (*hss.LocateResp
 	if result, detail, err := h.begin("locate"); err != nil || result != hss.Result_RESULT_OK {
 		return &hss.LocateResponse{Result: result, Detail: detail}, err
 	}
-	s := h.public[req.GetImpu()]
+	s, wildcard := h.find(req.GetImpu())
 	if s == nil {
 		return &hss.LocateResponse{Result: hss.Result_RESULT_UNKNOWN, Detail: fmt.Sprintf("public identity %q is not known", req.GetImpu())}, nil
 	}
-	resp := &hss.LocateResponse{ServerName: h.server, ResultCode: hss.FirstRegistration, Capabilities: h.wanted}
+	resp := &hss.LocateResponse{Wildcard: wildcard, ServerName: h.server, ResultCode: hss.FirstRegistration, Capabilities: h.wanted}
 	if req.GetWantProfile() {
 		resp.RegData = &hss.RegData{ImsSubscription: s.xml()}
 	}
@@ -309,7 +341,7 @@ func (h *HSS) Assign(_ context.Context, req *hss.AssignRequest) (*hss.AssignResp
 	if result, detail, err := h.begin("assign"); err != nil || result != hss.Result_RESULT_OK {
 		return &hss.AssignResponse{Result: result, Detail: detail}, err
 	}
-	s := h.public[req.GetImpu()]
+	s, _ := h.find(req.GetImpu())
 	if s == nil || (req.GetImpi() != "" && !slices.Contains(s.impis, req.GetImpi())) {
 		return &hss.AssignResponse{Result: hss.Result_RESULT_UNKNOWN, Detail: fmt.Sprintf("%q with %q is not known", req.GetImpu(), req.GetImpi())}, nil
 	}

@@ -71,6 +71,7 @@ type handler struct {
 	proxy.Forwarding
 	deps     *inner
 	names    *network.Names
+	wildcard string                   // that covers the served user, by the word of the I-CSCF (P-Profile-Key)
 	bindings []*registrations.Binding // of the called user, as they were when the request came
 	aor      string                   // of the called user, for bindings whose flow is gone
 	called   *subscriber.Profile      // of the called user, once the request goes to bindings
@@ -84,6 +85,11 @@ func (h *handler) Initial(ctx context.Context, r *proxy.Request) proxy.Decision 
 	if r.Msg.Method == sip.REGISTER {
 		known, _ := r.Carry.(*hss.AuthorizeResponse)
 		return h.deps.Registrar.Register(ctx, r, known)
+	}
+	if v := r.Msg.Get(sip.PProfileKey); v != "" {
+		if a, err := sip.ParseAddress(v); err == nil {
+			h.wildcard = a.URI
+		}
 	}
 	if l := h.deps.links.find(r.Own.User); l != nil {
 		return h.returned(ctx, r, l)
@@ -140,7 +146,7 @@ func (h *handler) Response(r *proxy.Reply) proxy.Verdict {
 type user struct {
 	profile *subscriber.Profile
 	self    subscriber.Identity
-	main    subscriber.Identity // the default identity; zero when all are barred
+	main    subscriber.Identity // the default identity; without one (a set of services) the user itself
 	data    *hss.RegData
 }
 
@@ -148,7 +154,7 @@ type user struct {
 // It returns the status to refuse with when that is not 0.
 func (h *handler) find(ctx context.Context, key string, known *hss.RegData) (u user, status int, why string) {
 	if known.GetImsSubscription() == "" {
-		answer, err := h.deps.HSS.Assign(ctx, &hss.AssignRequest{Impu: key, Reqtype: hss.Call, ServerName: h.names.ServerName()})
+		answer, err := h.deps.HSS.Assign(ctx, &hss.AssignRequest{Impu: key, Reqtype: hss.Call, ServerName: h.names.ServerName(), Wildcard: h.wildcard})
 		if err != nil {
 			answer = &hss.AssignResponse{Result: hss.ResultOf(err), Detail: err.Error()}
 		}
@@ -167,12 +173,17 @@ func (h *handler) find(ctx context.Context, key string, known *hss.RegData) (u u
 		return u, 500, err.Error()
 	}
 	u = user{profile: profile, data: known}
-	u.main, _ = profile.Default()
 	self, ok := profile.Find(key)
+	if !ok && h.wildcard != "" {
+		self, ok = profile.Covered(h.wildcard, key)
+	}
 	if !ok {
 		return u, 404, "the profile does not hold " + key
 	}
 	u.self = self
+	if u.main, ok = profile.Default(); !ok {
+		u.main = self
+	}
 	return u, 0, ""
 }
 
