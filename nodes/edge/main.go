@@ -34,7 +34,8 @@ type edge struct {
 	function  *pcscf.Edge
 	core      *proxy.Core
 	transport *transport.Layer
-	upstream  *transport.Pool
+	upstream  *transport.Pool // to the I-CSCFs
+	serving   *transport.Pool // to the S-CSCFs, for what follows a Service-Route
 	limiter   *overload.Limiter
 	turn      *turn.Server // nil: none
 	hss       *rpc.Client  // nil in tests that ask nobody
@@ -108,13 +109,11 @@ func compose(ctx context.Context, o *config.Options, p parts) (*edge, error) {
 	e := &edge{transport: wire}
 	e.limiter = overload.New("edge", o.EdgeThrottle, overload.Deps{Metrics: p.metrics, Waiting: wire.Unread})
 	e.function = pcscf.New(o, pcscf.Deps{Flows: wire, Resolver: p.resolver, Now: time.Now, Send: e.send, Log: p.log, Metrics: p.metrics})
-	e.upstream = wire.NewPool(transport.PoolConfig{
-		Listener: pcscf.Core, Size: o.UpstreamConnections, Recycle: o.UpstreamRecycle,
-	}, &upstream{p})
+	e.upstream, e.serving = newPools(o, wire, p)
 	e.core = proxy.New(proxy.Config{
 		Accept: e.function.Accept, Local: e.function.Local, SentBy: e.function.SentBy, Here: e.function.Here, StayUDP: o.DisableTCPSwitch,
 		Overload: siplimit.Requests{Limiter: e.limiter, Class: e.function.Class, Ours: func(f proxy.Flow) bool { return f.Listener() == pcscf.Core }},
-	}, proxy.Deps{Resolver: p.resolver, Wire: coreSide{wire, e.upstream}, Log: p.log, Observe: e.function})
+	}, proxy.Deps{Resolver: p.resolver, Wire: coreSide{wire, []*transport.Pool{e.upstream, e.serving}}, Log: p.log, Observe: e.function})
 	e.turn, err = newTURN(ctx, o, p, certificate)
 	return e, err
 }
@@ -137,6 +136,7 @@ func (e *edge) Run(ctx context.Context) error {
 	group.Go(func() error { return e.core.Run(ctx) })
 	group.Go(func() error { return e.transport.Run(ctx, e.core) })
 	group.Go(func() error { return e.upstream.Run(ctx) })
+	group.Go(func() error { return e.serving.Run(ctx) })
 	group.Go(func() error { return e.function.Run(ctx) })
 	group.Go(func() error { return e.limiter.Run(ctx) })
 	if e.turn != nil {
@@ -209,32 +209,3 @@ func accessAddrs(o *config.Options) []netip.Addr {
 	}
 	return out
 }
-
-// coreSide reaches hops of the core: over the pool where it leads there, else from the trusted listener. Phones are
-// reached by their flows only.
-type coreSide struct {
-	layer *transport.Layer
-	pool  *transport.Pool
-}
-
-// Flow implements proxy.Wire.
-func (c coreSide) Flow(hop resolve.Hop) (*transport.Flow, error) {
-	if f, ok := c.pool.Flow(hop); ok {
-		return f, nil
-	}
-	return c.layer.FlowFrom(pcscf.Core, hop)
-}
-
-// upstream is where the pool leads: the I-CSCFs, as the options name them at the moment.
-type upstream struct{ parts }
-
-// Preferred implements transport.Destination.
-func (u *upstream) Preferred(ctx context.Context) ([]resolve.Hop, error) {
-	o := u.options()
-	return u.resolver.Preferred(ctx, resolve.Target{
-		Host: o.UpstreamHostname, Port: uint16(o.UpstreamPort), Transport: resolve.TCP, //nolint:gosec // config bounds it
-	})
-}
-
-// Report implements transport.Destination.
-func (u *upstream) Report(hop resolve.Hop, ok bool) { u.resolver.Report(hop, ok) }
