@@ -525,6 +525,7 @@ type Effect struct {
 	Subscription  *Subscription   `protobuf:"bytes,6,opt,name=subscription,proto3" json:"subscription,omitempty"`
 	Contacts      []*ContactState `protobuf:"bytes,7,rep,name=contacts,proto3" json:"contacts,omitempty"`
 	Identities    []string        `protobuf:"bytes,8,rep,name=identities,proto3" json:"identities,omitempty"` // unbarred ones of the set
+	Changes       bool            `protobuf:"varint,9,opt,name=changes,proto3" json:"changes,omitempty"`      // the subscriber knows the state before: only contacts with an event need be told
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -613,6 +614,13 @@ func (x *Effect) GetIdentities() []string {
 		return x.Identities
 	}
 	return nil
+}
+
+func (x *Effect) GetChanges() bool {
+	if x != nil {
+		return x.Changes
+	}
+	return false
 }
 
 // Record is one row: an implicit registration set as one site sees it.
@@ -1309,7 +1317,7 @@ const file_nodes_internal_registrations_registrations_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x0e\n" +
 	"\x02nc\x18\x02 \x01(\rR\x02nc\x12\x1d\n" +
 	"\n" +
-	"expires_at\x18\x03 \x01(\x03R\texpiresAt\"\xc2\x02\n" +
+	"expires_at\x18\x03 \x01(\x03R\texpiresAt\"\xdc\x02\n" +
 	"\x06Effect\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x128\n" +
 	"\x04kind\x18\x02 \x01(\x0e2$.clearwater.registrations.EffectKindR\x04kind\x12\x16\n" +
@@ -1320,7 +1328,8 @@ const file_nodes_internal_registrations_registrations_proto_rawDesc = "" +
 	"\bcontacts\x18\a \x03(\v2&.clearwater.registrations.ContactStateR\bcontacts\x12\x1e\n" +
 	"\n" +
 	"identities\x18\b \x03(\tR\n" +
-	"identities\"\xe5\x03\n" +
+	"identities\x12\x18\n" +
+	"\achanges\x18\t \x01(\bR\achanges\"\xe5\x03\n" +
 	"\x06Record\x12\x10\n" +
 	"\x03aor\x18\x01 \x01(\tR\x03aor\x12=\n" +
 	"\bbindings\x18\x02 \x03(\v2!.clearwater.registrations.BindingR\bbindings\x12;\n" +

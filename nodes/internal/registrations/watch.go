@@ -83,7 +83,8 @@ func (c *change) notify() {
 		return
 	}
 	contacts, changed := c.contacts()
-	changed = changed || !slices.Equal(c.identities, c.rec.Associated)
+	same := slices.Equal(c.identities, c.rec.Associated)
+	changed = changed || !same
 	c.rec.Subscriptions = slices.DeleteFunc(c.rec.Subscriptions, func(s *Subscription) bool {
 		switch {
 		case len(c.rec.Bindings) == 0:
@@ -98,6 +99,7 @@ func (c *change) notify() {
 			c.rec.Owed = append(c.rec.Owed, &Effect{
 				Id:   effectID(c.rec.GetAor(), s.GetId()+" "+strconv.Itoa(int(s.GetNotified())), c.now),
 				Kind: EffectKind_EFFECT_NOTIFY, Subscription: told, Contacts: contacts, Identities: slices.Clone(c.rec.Associated),
+				Changes: same && s.GetNotified() > 0 && s.GetId() != c.req.GetSubscribe().GetId(),
 			})
 			s.Notified++
 		}

@@ -27,6 +27,6 @@ func (r *Router) servers(deps Deps) registrar.Servers {
 func (r *Router) watchers(deps Deps) *regevent.Events {
 	return regevent.New(regevent.Deps{
 		Send: r.send, Store: deps.Store, Settle: func(record *registrations.Record) { r.Registrar.Settle(record) }, Names: r.names,
-		Longest: func() time.Duration { return r.follows.Load().SubMaxExpires }, Now: deps.Now, Log: deps.Log, Metrics: deps.Metrics,
+		Longest: func() time.Duration { return r.follows.Load().SubMaxExpires }, Partial: func() bool { return r.follows.Load().RegEventPartial }, Now: deps.Now, Log: deps.Log, Metrics: deps.Metrics,
 	})
 }

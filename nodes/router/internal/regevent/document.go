@@ -50,17 +50,23 @@ type unknownParam struct {
 	Value string `xml:",chardata"`
 }
 
-// document is the full state of a set after one change (RFC 3680 5): one registration for each identity that the user
-// may use, all with the same contacts. Those that have gone with the change come first.
-func document(owed *registrations.Effect, now time.Time) string {
+// document is the state of a set after one change (RFC 3680 5): one registration for each identity that the user may use,
+// all with the same contacts. Those that have gone with the change come first. With partial, a subscriber that knows the
+// state before is told of the contacts that have changed alone.
+func document(owed *registrations.Effect, now time.Time, partial bool) string {
 	d := reginfo{Version: owed.GetSubscription().GetNotified(), State: "full"}
+	if partial = partial && owed.GetChanges(); partial {
+		d.State = "partial"
+	}
 	for _, identity := range owed.GetIdentities() {
 		r := registration{AOR: identity, ID: ident(identity), State: "terminated"}
 		for _, c := range owed.GetContacts() {
 			if !c.GetGone() {
 				r.State = "active"
 			}
-			r.Contacts = append(r.Contacts, shown(identity, c, now))
+			if !partial || c.GetEvent() != "" {
+				r.Contacts = append(r.Contacts, shown(identity, c, now))
+			}
 		}
 		d.Registrations = append(d.Registrations, r)
 	}

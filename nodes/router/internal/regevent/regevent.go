@@ -36,6 +36,7 @@ type Deps struct {
 	Settle  func(record *registrations.Record) // works off what a record owes, in the background
 	Names   func() *network.Names
 	Longest func() time.Duration // sub_max_expires
+	Partial func() bool          // reg_event_partial: NOTIFYs tell what has changed
 	Now     func() time.Time
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
@@ -198,7 +199,7 @@ func (e *Events) request(owed *registrations.Effect) *sip.Message {
 		m.Add(sip.SubscriptionState, "active;expires="+strconv.FormatInt(seconds(s.GetExpiresAt(), now), 10))
 	}
 	m.Add(sip.ContentType, mediaType)
-	m.Body = document(owed, now)
+	m.Body = document(owed, now, e.deps.Partial())
 	return m
 }
 
