@@ -94,6 +94,7 @@ type Options struct {
 	ExternalICSCF    string        `option:"external_icscf_uri" scope:"shared" check:"sipuri"`
 	StatelessProxies []string      `option:"stateless_proxies" scope:"shared" check:"hosts"`
 	RegEventPartial  bool          `option:"reg_event_partial" scope:"shared" default:"N"` // ours: NOTIFYs tell what has changed, not all
+	EdgePerAddress   int           `option:"edge_connections_per_address" scope:"shared" default:"2000" min:"0" max:"1000000"`
 	EdgeRegEvent     string        `option:"edge_reg_event" scope:"shared" default:"requests" check:"regevent"`
 	EdgeDrainAnswer  string        `option:"edge_drain_answer" scope:"shared" default:"305" check:"drainanswer"`
 

@@ -97,7 +97,9 @@ func compose(ctx context.Context, o *config.Options, p parts) (*edge, error) {
 	if err != nil {
 		return nil, err
 	}
+	e := &edge{}
 	wire, err := transport.New(transport.Config{
+		MaxPerSource: o.EdgePerAddress, LimitedListener: pcscf.Access, Exempt: func(a netip.Addr) bool { return e.function.Peer(a) },
 		TLS: accept, TLSClient: open,
 		Origins: o.EdgeWSOrigins, Listeners: listeners(o), ConnectTimeout: o.SIPTCPConnect, SendTimeout: o.SIPTCPSend,
 		// A phone is silent between two registrations; its connection must outlive that.
@@ -106,7 +108,7 @@ func compose(ctx context.Context, o *config.Options, p parts) (*edge, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &edge{transport: wire}
+	e.transport = wire
 	e.limiter = overload.New("edge", o.EdgeThrottle, overload.Deps{Metrics: p.metrics, Waiting: wire.Unread})
 	e.function = pcscf.New(o, pcscf.Deps{Flows: wire, Resolver: p.resolver, Now: time.Now, Send: e.send, Log: p.log, Metrics: p.metrics})
 	e.upstream, e.serving = newPools(o, wire, p)

@@ -23,7 +23,8 @@ type conn struct {
 	key    remoteKey
 	used   atomic.Int64 // Unix nanoseconds of the last write
 	opened atomic.Bool
-	framed bool // every message goes in a frame of its own
+	source netip.Addr // of one that counts for it; zero for others
+	framed bool       // every message goes in a frame of its own
 
 	mu      sync.Mutex
 	sock    wire // nil while connecting
@@ -194,6 +195,7 @@ func (c *conn) shut(err error) {
 	waiting := c.waiting
 	c.pending, c.cuts, c.spare, c.waiting = nil, nil, nil, nil
 	c.layer.forget(c)
+	c.layer.sources.leave(c.source)
 	if c.cancel != nil {
 		c.cancel()
 	}

@@ -72,11 +72,21 @@ func (t *tcpListener) accept(ctx context.Context) {
 
 // adopt makes an accepted socket a connection and starts reading it.
 func (l *Layer) adopt(ln Listener, sock net.Conn) {
+	source := addrPort(sock.RemoteAddr()).Addr()
+	if l.limits(ln) {
+		if !l.sources.enter(source) {
+			l.metrics.failures.WithLabelValues("limit").Inc()
+			_ = sock.Close()
+			return
+		}
+	} else {
+		source = netip.Addr{}
+	}
 	if ln.Transport == resolve.TLS {
 		sock = tls.Server(sock, l.cfg.TLS)
 	}
 	c := l.accepted(ln, addrPort(sock.LocalAddr()), addrPort(sock.RemoteAddr()))
-	c.sock = &stream{sock, l.cfg.SendTimeout}
+	c.sock, c.source = &stream{sock, l.cfg.SendTimeout}, source
 	if !l.enter(c, func() {
 		if err := l.handshake(l.ctx, sock, l.cfg.FrameTimeout); err != nil {
 			c.shut(fmt.Errorf("accepting %s: %w", c.key.hop, err))
@@ -84,6 +94,7 @@ func (l *Layer) adopt(ln Listener, sock net.Conn) {
 		}
 		c.read(sock, true)
 	}) {
+		l.sources.leave(source)
 		_ = sock.Close()
 	}
 }

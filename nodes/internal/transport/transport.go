@@ -62,6 +62,10 @@ type Config struct {
 	PingInterval   time.Duration // between pings on a WebSocket; 30 s
 	Origins        []string      // of web pages that may open WebSockets, as host patterns with *; none: all may
 	MaxConnections int           // accepted and opened together; 100000
+	MaxPerSource   int           // accepted from one address at a time; 0: no limit
+	// LimitedListener is the name of the listeners for which MaxPerSource holds; "": all. Exempt addresses may open any number.
+	LimitedListener string
+	Exempt          func(netip.Addr) bool
 }
 
 // Deps is what a Layer works with; both may be nil.
@@ -85,6 +89,7 @@ type Layer struct {
 	running   bool
 	bySerial  map[uint64]*conn
 	byRemote  map[remoteKey]*conn
+	sources   sources
 	connGroup sync.WaitGroup
 }
 
@@ -97,6 +102,7 @@ type remoteKey struct {
 func New(cfg Config, deps Deps) (*Layer, error) {
 	cfg.fill()
 	l := &Layer{cfg: cfg, log: deps.Log, bySerial: map[uint64]*conn{}, byRemote: map[remoteKey]*conn{}}
+	l.sources = sources{most: cfg.MaxPerSource, exempt: cfg.Exempt, by: map[netip.Addr]int{}}
 	if l.log == nil {
 		l.log = slog.New(slog.DiscardHandler)
 	}

@@ -86,8 +86,13 @@ func (w *wsListener) Accept() (net.Conn, error) {
 		w.layer.mu.RLock()
 		known := len(w.layer.bySerial)
 		w.layer.mu.RUnlock()
-		if known+int(w.asking.Load()) < w.layer.cfg.MaxConnections {
+		source := addrPort(sock.RemoteAddr()).Addr()
+		switch {
+		case known+int(w.asking.Load()) >= w.layer.cfg.MaxConnections:
+		case !w.layer.limits(w.Listener):
 			return sock, nil
+		case w.layer.sources.enter(source):
+			return &counted{sock, sync.OnceFunc(func() { w.layer.sources.leave(source) })}, nil
 		}
 		w.layer.metrics.failures.WithLabelValues("limit").Inc()
 		_ = sock.Close()
