@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/clearwater-ims/clearwater/nodes/api/management"
 	"github.com/clearwater-ims/clearwater/nodes/config"
 	"github.com/clearwater-ims/clearwater/nodes/internal/cluster"
 	"github.com/clearwater-ims/clearwater/nodes/internal/httpserver"
@@ -29,6 +30,7 @@ import (
 	"github.com/clearwater-ims/clearwater/nodes/store/internal/etcd"
 	"github.com/clearwater-ims/clearwater/nodes/store/internal/record"
 	"github.com/clearwater-ims/clearwater/nodes/store/internal/registration"
+	"github.com/clearwater-ims/clearwater/nodes/store/internal/rollout"
 	"github.com/clearwater-ims/clearwater/nodes/store/internal/shard"
 	"github.com/clearwater-ims/clearwater/nodes/store/internal/timer"
 )
@@ -90,6 +92,7 @@ func newStore(ctx context.Context, n *service.Node, open openFunc, founded func(
 		{"registrations", registered.Run},
 		{"timers", timers.Run},
 		{"calls", func(ctx context.Context) error { return server.Serve(ctx, calls) }},
+		{"restart queue", s.rollout().Run},
 		{"timer API", func(ctx context.Context) error { return serveHTTP(ctx, timersHTTP) }},
 	}
 	if s.shards != nil {
@@ -102,6 +105,21 @@ func newStore(ctx context.Context, n *service.Node, open openFunc, founded func(
 	}
 	n.Holds("timer_pops", timers.Popping)
 	return s, nil
+}
+
+// restartLimit is how long a node may take to be ready after a restart was ordered: it drains, stops and starts.
+const restartLimit = 2 * time.Minute
+
+func (s *store) rollout() *rollout.Rollout {
+	n := s.node
+	return &rollout.Rollout{Cluster: n.Cluster, Limit: restartLimit, Now: time.Now, Log: n.Log,
+		Order: func(ctx context.Context, node management.Registration) error {
+			ctx, cancel := context.WithTimeout(ctx, stayLimit)
+			defer cancel()
+			c := management.NewClient(node.Manage, n.Identity.Client(config.Role(node.Role)))
+			defer c.Close()
+			return c.Restart(ctx)
+		}}
 }
 
 // shareOut decides who does due work: this node all of it, or the store nodes a part each.
@@ -157,7 +175,7 @@ func (s *store) openCluster(founded func(clusterID string)) error {
 		},
 	}
 	(&clusterapi.API{
-		Documents: n.Cluster, Tokens: n.Cluster, Registry: n.Cluster, Etcd: n.Cluster, Recover: s.etcd.Recover,
+		Documents: n.Cluster, Tokens: n.Cluster, Registry: n.Cluster, Etcd: n.Cluster, Queue: n.Cluster, Recover: s.etcd.Recover,
 		Options: n.Options, Log: n.Log, Authority: authority(keys),
 	}).Register(n.Management)
 	return nil

@@ -82,6 +82,36 @@ func (c *Client) PutConfig(ctx context.Context, doc Document) (*Document, error)
 	return call[Document](ctx, c, http.MethodPut, "/v1/config/"+url.PathEscape(doc.Type), doc)
 }
 
+// ConfigHistory lists the changes of a document, the last first, without their texts.
+func (c *Client) ConfigHistory(ctx context.Context, typ string) ([]Document, error) {
+	out, err := call[[]Document](ctx, c, http.MethodGet, "/v1/config/"+url.PathEscape(typ)+"/history", nil)
+	if err != nil {
+		return nil, err
+	}
+	return *out, nil
+}
+
+// ConfigAt reads a document as it was at a revision; StatusOf(err) is 404 when that is not kept.
+func (c *Client) ConfigAt(ctx context.Context, typ string, revision int64) (*Document, error) {
+	return call[Document](ctx, c, http.MethodGet, fmt.Sprintf("/v1/config/%s/history/%d", url.PathEscape(typ), revision), nil)
+}
+
+// Restart tells a node to stop in order and start again.
+func (c *Client) Restart(ctx context.Context) error {
+	_, err := call[struct{}](ctx, c, http.MethodPost, "/v1/restart", nil)
+	return err
+}
+
+// Restarts asks a store node how far a rolling restart is; SteerRestarts resumes or clears it.
+func (c *Client) Restarts(ctx context.Context) (*Restarts, error) {
+	return call[Restarts](ctx, c, http.MethodGet, "/v1/restarts", nil)
+}
+
+// SteerRestarts resumes or clears a rolling restart.
+func (c *Client) SteerRestarts(ctx context.Context, action string) (*Restarts, error) {
+	return call[Restarts](ctx, c, http.MethodPost, "/v1/restarts", RestartsRequest{Action: action})
+}
+
 // Cluster asks a store node for members and nodes.
 func (c *Client) Cluster(ctx context.Context) (*Cluster, error) {
 	return call[Cluster](ctx, c, http.MethodGet, "/v1/cluster", nil)

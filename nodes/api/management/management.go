@@ -31,6 +31,7 @@ type Status struct {
 	Held        map[string]int64 `json:"held,omitempty"`    // what a drain waits for: transactions, flows, dialogs, ...
 	StartedAt   time.Time        `json:"started_at"`
 	ClusterID   string           `json:"cluster_id,omitempty"` // store nodes: etcd cluster id once bootstrapped
+	Restart     []string         `json:"restart,omitempty"`    // options whose change takes effect when the node restarts
 }
 
 // DrainRequest is POST /v1/drain. Deadline zero means: as long as it takes. Undo with DELETE /v1/drain.
@@ -128,10 +129,31 @@ type Registration struct {
 	Role     string           `json:"role"`
 	Site     string           `json:"site"`
 	Address  string           `json:"address"`
+	Manage   string           `json:"manage,omitempty"`  // host:port of its management API
+	Restart  []string         `json:"restart,omitempty"` // options whose change waits for a restart of the node
 	State    State            `json:"state"`
 	Applied  map[string]int64 `json:"applied,omitempty"` // document type -> revision in force on the node (cw config sync)
 	LastSeen time.Time        `json:"last_seen"`
 }
+
+// Restarts is GET /v1/restarts on a store node: the rolling restart that changes of shared_config need, one node at a time.
+type Restarts struct {
+	Waiting []string  `json:"waiting,omitempty"` // nodes, in their order
+	Current string    `json:"current,omitempty"` // that restarts now
+	Since   time.Time `json:"since,omitzero"`    // of Current
+	Halted  string    `json:"halted,omitempty"`  // why no node is restarted any more, until somebody resumes
+}
+
+// RestartsRequest is POST /v1/restarts: "resume" goes on after a halt, "clear" lets the nodes that wait run on as they are.
+type RestartsRequest struct {
+	Action string `json:"action"`
+}
+
+// Actions of a RestartsRequest.
+const (
+	ResumeRestarts = "resume"
+	ClearRestarts  = "clear"
+)
 
 // Error is the body of every answer of 400 and above.
 type Error struct {

@@ -73,10 +73,14 @@ func (c *Client) PutDocument(ctx context.Context, d management.Document) (manage
 	if err != nil {
 		return d, fmt.Errorf("writing %s: %w", d.Type, err)
 	}
+	kept, err := json.Marshal(management.Document{Type: d.Type, Text: d.Text, Author: d.Author, ChangedAt: d.ChangedAt})
+	if err != nil {
+		return d, fmt.Errorf("writing %s: %w", d.Type, err)
+	}
 	key := c.key("configuration", d.Type)
 	resp, err := c.etcd.Txn(ctx).
 		If(clientv3.Compare(clientv3.ModRevision(key), "=", d.Revision)).
-		Then(clientv3.OpPut(key, d.Text), clientv3.OpPut(c.key("changes", d.Type), string(last))).
+		Then(clientv3.OpPut(key, d.Text), clientv3.OpPut(c.key("changes", d.Type), string(last)), clientv3.OpPut(c.historyKey(d.Type, d.Revision), string(kept))).
 		Commit()
 	if err != nil {
 		return d, fmt.Errorf("writing %s: %w", d.Type, err)
@@ -85,6 +89,7 @@ func (c *Client) PutDocument(ctx context.Context, d management.Document) (manage
 		return d, fmt.Errorf("writing %s over revision %d: %w", d.Type, d.Revision, ErrConflict)
 	}
 	d.Revision = resp.Header.Revision
+	c.forgetOld(ctx, d.Type)
 	return d, nil
 }
 

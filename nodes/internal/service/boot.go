@@ -53,6 +53,8 @@ type boot struct {
 	early     bool
 	connect   func(n *Node) (Cluster, error)
 	signals   chan os.Signal
+	again     chan struct{} // capacity 1: stop in order and start again
+	exec      func() error  // puts this very program in this process's place
 
 	phase         atomic.Pointer[error] // why the node is not up yet
 	bootstrapping sync.Mutex
@@ -61,7 +63,7 @@ type boot struct {
 }
 
 func newBoot(role config.Role, start Start, opts ...Option) *boot {
-	b := &boot{role: role, start: start, connect: connectCluster, signals: make(chan os.Signal, 4), startedAt: time.Now(), digest: sync.OnceValue(binaryDigest)}
+	b := &boot{role: role, start: start, connect: connectCluster, signals: make(chan os.Signal, 4), again: make(chan struct{}, 1), exec: execSelf, startedAt: time.Now(), digest: sync.OnceValue(binaryDigest)}
 	for _, o := range opts {
 		o(b)
 	}
@@ -117,11 +119,24 @@ func (b *boot) main(args []string, stdout, stderr io.Writer) int {
 	}
 	signal.Notify(b.signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer signal.Stop(b.signals)
-	if err := b.serve(*dir, options, roots, stdout); err != nil {
+	err := b.serve(*dir, options, roots, stdout)
+	if errors.Is(err, errAgain) {
+		err = b.exec() // it returns only when it failed; then whoever supervises starts the node again
+	}
+	if err != nil {
 		_, _ = fmt.Fprintf(stderr, "%s: %v\n", b.role, err)
 		return 1
 	}
 	return 0
+}
+
+// execSelf replaces the process by a fresh one of the same program, arguments and environment. Its sockets and files close.
+func execSelf() error {
+	path, err := os.Executable()
+	if err == nil {
+		err = syscall.Exec(path, os.Args, os.Environ()) //nolint:gosec // itself
+	}
+	return fmt.Errorf("starting again: %w", err)
 }
 
 // load reads the configuration and prints what is wrong with it, a line for each.

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
+	"net"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
 
 	"github.com/clearwater-ims/clearwater/nodes/api/management"
+	"github.com/clearwater-ims/clearwater/nodes/config"
 )
 
 var (
@@ -17,6 +19,7 @@ var (
 	errNoShared = errors.New("waiting for the shared configuration")
 	errStarting = errors.New("starting")
 	errSignal   = errors.New("second signal: ended at once")
+	errAgain    = errors.New("to be started again")
 	errEnded    = errors.New("the role ended by itself")
 )
 
@@ -47,7 +50,12 @@ func (b *boot) run(n *Node) error {
 				}
 				continue
 			}
-			return b.stop(n, s, stopServing, ended)
+			return b.stop(n, s.String(), stopServing, ended)
+		case <-b.again:
+			if err := b.stop(n, "restart by order", stopServing, ended); err != nil {
+				return err
+			}
+			return errAgain
 		}
 	}
 }
@@ -67,6 +75,7 @@ func (b *boot) bringUp(serving, base context.Context, n *Node, background *sync.
 		}
 	}
 	b.phase.Store(&errStarting)
+	n.live.begun.Store(n.Options())
 	running, err := b.start(serving, n)
 	if err != nil {
 		return fmt.Errorf("starting %s: %w", b.role, err)
@@ -87,7 +96,8 @@ func (b *boot) follow(ctx context.Context, n *Node, background *sync.WaitGroup) 
 	say := func() {
 		o := n.Options()
 		state, _ := n.state()
-		c.Announce(management.Registration{Name: n.Name(), Role: string(o.Role), Site: o.Site, Address: o.LocalIP, State: state, Applied: n.live.revisions()})
+		c.Announce(management.Registration{Name: n.Name(), Role: string(o.Role), Site: o.Site, Address: o.LocalIP, State: state, Applied: n.live.revisions(),
+			Manage: net.JoinHostPort(o.ManagementLocalIP, strconv.Itoa(config.ManagementPort(b.role))), Restart: n.live.restart()})
 	}
 	n.announce.Store(&say)
 	background.Go(func() {
@@ -135,8 +145,8 @@ func (b *boot) awaitShared(ctx context.Context, n *Node) error {
 }
 
 // stop drains and ends the role after a signal. A second signal ends everything at once.
-func (b *boot) stop(n *Node, s os.Signal, stopServing context.CancelFunc, ended <-chan error) error {
-	n.Log.Info("stopping", "signal", s.String())
+func (b *boot) stop(n *Node, why string, stopServing context.CancelFunc, ended <-chan error) error {
+	n.Log.Info("stopping", "reason", why)
 	hard := b.hardSignal()
 	drained, ordered := n.drains.present()
 	if !ordered {

@@ -20,7 +20,8 @@ type live struct {
 	dir     string
 	log     *slog.Logger
 	options atomic.Pointer[config.Options]
-	fresh   chan struct{} // closed when the cluster has sent a shared configuration
+	begun   atomic.Pointer[config.Options] // with which the role was started; nil before
+	fresh   chan struct{}                  // closed when the cluster has sent a shared configuration
 
 	mu        sync.Mutex // held while subscribers run
 	isFresh   bool
@@ -149,6 +150,15 @@ func (l *live) cache(name, text string) {
 	if err := os.Rename(path+".new", path); err != nil {
 		l.log.Warn("caching configuration", "error", err)
 	}
+}
+
+// restart lists the options that have changed since the role was started and that it reads only then.
+func (l *live) restart() []string {
+	begun, now := l.begun.Load(), l.options.Load()
+	if begun == nil {
+		return nil
+	}
+	return config.NeedsRestart(now.Role, begun, now)
 }
 
 // revisions returns document type -> revision in force.

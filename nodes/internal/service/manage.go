@@ -79,6 +79,15 @@ func (b *boot) registerManagement(n *Node) {
 		}
 		management.WriteJSON(w, http.StatusOK, struct{}{})
 	})
+	mux.HandleFunc("POST /v1/restart", func(w http.ResponseWriter, r *http.Request) {
+		by, _ := pki.Peer(r.TLS)
+		n.Log.Info("restart ordered", "by", by)
+		select {
+		case b.again <- struct{}{}:
+		default:
+		}
+		management.WriteJSON(w, http.StatusAccepted, struct{}{})
+	})
 	if b.bootstrap != nil {
 		b.registerBootstrap(n)
 	}
@@ -96,6 +105,7 @@ func (b *boot) status(n *Node) management.Status {
 		Incarnation: o.Incarnation, Held: n.drains.counts(), StartedAt: b.startedAt,
 	}
 	s.State, s.Reasons = n.state()
+	s.Restart = n.live.restart()
 	if id := n.clusterID.Load(); id != nil {
 		s.ClusterID = *id
 	}

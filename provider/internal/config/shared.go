@@ -60,7 +60,7 @@ func (r *Shared) Metadata(_ context.Context, req resource.MetadataRequest, resp 
 func (r *Shared) Schema(_ context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "Options of `shared_config`. Only the listed keys are set, compared and (when they leave the list) removed; all others are left alone, so people may " +
-			"set them with `cw config`. The tier `store` must be complete (say so with `depends_on`). Nodes take a change up by themselves.",
+			"set them with `cw config`. The tier `store` must be complete (say so with `depends_on`). Nodes take a change up by themselves, live or by restarting one after the other; the apply ends when all have.",
 		Attributes: map[string]schema.Attribute{
 			"id": schema.StringAttribute{Computed: true, PlanModifiers: []planmodifier.String{stringplanmodifier.UseStateForUnknown()},
 				MarkdownDescription: "`<deployment id>/<site>`."},
@@ -136,7 +136,8 @@ func (r *Shared) change(ctx context.Context, siteID string, wanted, before map[s
 	if err != nil {
 		return err
 	}
-	return r.session.Nodes.AnyStore(ctx, w, parts[1], "", func(c *management.Client) error {
+	revision := int64(0)
+	err = r.session.Nodes.AnyStore(ctx, w, parts[1], "", func(c *management.Client) error {
 		for {
 			doc, err := c.Config(ctx, nodeconfig.SharedFile)
 			if err != nil {
@@ -150,6 +151,7 @@ func (r *Shared) change(ctx context.Context, siteID string, wanted, before map[s
 			written, err := c.PutConfig(ctx, *doc)
 			if err == nil {
 				r.session.Say(ctx, w, nodeconfig.SharedFile)("written, revision %d", written.Revision)
+				revision = written.Revision
 				return nil
 			}
 			if management.StatusOf(err) != http.StatusConflict || ctx.Err() != nil {
@@ -157,6 +159,26 @@ func (r *Shared) change(ctx context.Context, siteID string, wanted, before map[s
 			}
 		}
 	})
+	if err != nil || revision == 0 {
+		return err
+	}
+	return Await(ctx, Waiting{
+		Poll: waitPoll, Stuck: waitStuck, Say: r.session.Say(ctx, w, nodeconfig.SharedFile),
+		Ask: func(ctx context.Context) (cluster management.Cluster, queue management.Restarts, err error) {
+			err = r.session.Nodes.AnyStore(ctx, w, parts[1], "", func(c *management.Client) error {
+				nodes, err := c.Cluster(ctx)
+				if err != nil {
+					return err
+				}
+				restarts, err := c.Restarts(ctx)
+				if err == nil {
+					cluster, queue = *nodes, *restarts
+				}
+				return err
+			})
+			return cluster, queue, err
+		},
+	}, revision)
 }
 
 // Read implements resource.Resource.

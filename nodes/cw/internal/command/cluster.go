@@ -17,7 +17,7 @@ func (t *tool) clusterCommand() *cobra.Command {
 		Use: "state", Short: "Show the nodes of the site and the members of its etcd (exit code 1 unless all is well)",
 		Args: args(cobra.NoArgs), RunE: func(c *cobra.Command, _ []string) error { return t.clusterState(c.Context()) },
 	}
-	return group("cluster", "State of the deployment", state)
+	return group("cluster", "State of the deployment", state, t.restartQueueCommand(), t.recoverCommand())
 }
 
 func (t *tool) cluster(ctx context.Context) (*management.Cluster, error) {
@@ -53,6 +53,9 @@ func (t *tool) clusterState(ctx context.Context) error {
 		well = well && m.Healthy
 	}
 	t.printf("%s\netcd cluster %s, healthy: %s\n%s", nodes, orDash(c.ID), yesNo(c.Healthy), members)
+	if c.Problem != "" {
+		t.printf("\n%s\n", c.Problem)
+	}
 	if !well {
 		t.printf("\nnot all nodes are ready, or etcd is not healthy\n")
 		return errSilent

@@ -74,7 +74,7 @@ func (t *tool) configCommand() *cobra.Command {
 	for _, c := range []*cobra.Command{download, upload, diff} {
 		c.Flags().StringVar(&o.dir, "dir", "", "folder of local copies (default ~/clearwater-config-manager/<user>)")
 	}
-	return group("config", "Configuration of the deployment", list, download, upload, diff, sync)
+	return group("config", "Configuration of the deployment", append(t.historyCommands(typed), list, download, upload, diff, sync)...)
 }
 
 // folder is where local copies are; old ones are removed.
@@ -320,6 +320,10 @@ func (t *tool) revisions(ctx context.Context) (*table, int, error) {
 				behind++
 			}
 			out.add(node.Name, string(node.State), typ, strconv.FormatInt(node.Applied[typ], 10), strconv.FormatInt(want, 10), yesNo(current))
+		}
+		if len(node.Restart) > 0 {
+			behind++
+			out.add(node.Name, string(node.State), strings.Join(node.Restart, ","), "-", "-", "after its restart")
 		}
 	}
 	return out, behind, nil

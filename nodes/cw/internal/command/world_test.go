@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -35,6 +36,9 @@ type world struct {
 
 	mu      sync.Mutex
 	docs    map[string]management.Document
+	changes map[string][]management.Document // the last first
+	queue   management.Restarts
+	ordered []string // what the restart queue and the recovery were told
 	cluster management.Cluster
 	authors []string
 }
@@ -43,7 +47,8 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{
 		folder: filepath.Join(t.TempDir(), "operator"), home: t.TempDir(), hs: provisioningtest.New(),
-		docs: map[string]management.Document{"shared_config": {Type: "shared_config", Revision: 7, Text: "home_domain=example.com\nellis_api_key=key\n"}},
+		changes: map[string][]management.Document{},
+		docs:    map[string]management.Document{"shared_config": {Type: "shared_config", Revision: 7, Text: "home_domain=example.com\nellis_api_key=key\n"}},
 	}
 	hs := httptest.NewServer(w.hs)
 	t.Cleanup(hs.Close)
@@ -138,10 +143,62 @@ func (w *world) management() http.Handler {
 		default:
 			doc.Revision += 10
 			w.docs[typ] = doc
+			w.changes[typ] = append([]management.Document{doc}, w.changes[typ]...)
 			w.authors = append(w.authors, doc.Author)
 			doc.Warnings = []string{"an unknown option"}
 			management.WriteJSON(rw, http.StatusOK, doc)
 		}
+	})
+	mux.HandleFunc("GET /v1/config/{type}/history", func(rw http.ResponseWriter, r *http.Request) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		list := []management.Document{}
+		for _, d := range w.changes[r.PathValue("type")] {
+			d.Text = ""
+			list = append(list, d)
+		}
+		management.WriteJSON(rw, http.StatusOK, list)
+	})
+	mux.HandleFunc("GET /v1/config/{type}/history/{revision}", func(rw http.ResponseWriter, r *http.Request) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		for _, d := range w.changes[r.PathValue("type")] {
+			if strconv.FormatInt(d.Revision, 10) == r.PathValue("revision") {
+				management.WriteJSON(rw, http.StatusOK, d)
+				return
+			}
+		}
+		management.Fail(rw, &management.Error{Status: http.StatusNotFound, Message: "not kept"})
+	})
+	mux.HandleFunc("GET /v1/status", func(rw http.ResponseWriter, _ *http.Request) {
+		management.WriteJSON(rw, http.StatusOK, management.Status{Name: "store-1.site1"})
+	})
+	mux.HandleFunc("POST /v1/recover", func(rw http.ResponseWriter, _ *http.Request) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.cluster.Healthy {
+			management.Fail(rw, &management.Error{Status: http.StatusConflict, Message: "etcd has a quorum"})
+			return
+		}
+		w.ordered = append(w.ordered, "recover")
+		management.WriteJSON(rw, http.StatusOK, management.RecoverResponse{From: "its disk"})
+	})
+	mux.HandleFunc("GET /v1/restarts", func(rw http.ResponseWriter, _ *http.Request) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		management.WriteJSON(rw, http.StatusOK, w.queue)
+	})
+	mux.HandleFunc("POST /v1/restarts", func(rw http.ResponseWriter, r *http.Request) {
+		var req management.RestartsRequest
+		if err := management.ReadJSON(rw, r, &req); err != nil {
+			management.Fail(rw, err)
+			return
+		}
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.ordered = append(w.ordered, req.Action)
+		w.queue.Halted = ""
+		management.WriteJSON(rw, http.StatusOK, w.queue)
 	})
 	mux.HandleFunc("GET /v1/cluster", func(rw http.ResponseWriter, _ *http.Request) {
 		w.mu.Lock()

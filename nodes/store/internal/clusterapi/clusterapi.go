@@ -22,6 +22,13 @@ import (
 type Documents interface {
 	Document(ctx context.Context, typ string) (management.Document, error)
 	PutDocument(ctx context.Context, d management.Document) (management.Document, error)
+	History(ctx context.Context, typ string) ([]management.Document, error)
+}
+
+// Queue is the restart queue in the cluster.
+type Queue interface {
+	RestartState(ctx context.Context) (cluster.RestartState, error)
+	PutRestartState(ctx context.Context, s cluster.RestartState) error
 }
 
 // Tokens are the join tokens in the cluster.
@@ -53,6 +60,7 @@ type API struct {
 	Tokens    Tokens
 	Registry  Registry
 	Etcd      Etcd
+	Queue     Queue
 	Recover   func(ctx context.Context) (from string, err error) // makes a cluster of this node alone
 	Authority func() (*pki.Authority, error)                     // the site CA; an error while this node has none
 	Options   func() *config.Options
@@ -67,6 +75,10 @@ func (a *API) Register(mux *http.ServeMux) {
 	mux.HandleFunc("POST /v1/renew", answer(a.renew))
 	mux.HandleFunc("GET /v1/config/{type}", answer(a.document))
 	mux.HandleFunc("PUT /v1/config/{type}", answer(a.putDocument))
+	mux.HandleFunc("GET /v1/config/{type}/history", answer(a.history))
+	mux.HandleFunc("GET /v1/config/{type}/history/{revision}", answer(a.documentAt))
+	mux.HandleFunc("GET /v1/restarts", answer(a.restarts))
+	mux.HandleFunc("POST /v1/restarts", answer(a.steerRestarts))
 	mux.HandleFunc("GET /v1/cluster", answer(a.cluster))
 	mux.HandleFunc("DELETE /v1/nodes/{name}", answer(a.forget))
 	mux.HandleFunc("POST /v1/access", answer(a.access))
