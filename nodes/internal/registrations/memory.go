@@ -57,6 +57,14 @@ func (m *Memory) Settle(_ context.Context, aor string, ids ...string) error {
 	return nil
 }
 
+// Put stores a record as it is, for tests of records that others have written.
+func (m *Memory) Put(rec *Record) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c, _ := proto.Clone(rec).(*Record)
+	m.records[rec.GetAor()] = c
+}
+
 // Swaps is the number of records written so far.
 func (m *Memory) Swaps() int {
 	m.mu.Lock()

@@ -33,6 +33,7 @@ type HSS struct {
 	locations   []*hss.LocateRequest
 	vectors     []*hss.Aka
 	resyncs     [][]byte
+	withhold    bool
 	fail        hss.Result
 	err         error
 }
@@ -202,6 +203,14 @@ func (h *HSS) SetCapabilities(c *hss.Capabilities) {
 	h.wanted = c
 }
 
+// WithholdProfiles makes Authorize give the profile of registered users alone, as an external HSS does: that of others
+// comes with their assignment.
+func (h *HSS) WithholdProfiles() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.withhold = true
+}
+
 // Remove forgets a public identity.
 func (h *HSS) Remove(impu string) {
 	h.mu.Lock()
@@ -294,7 +303,7 @@ func (h *HSS) Authorize(_ context.Context, req *hss.AuthorizeRequest) (*hss.Auth
 	case req.GetWantVector():
 		resp.Digest = &hss.Digest{Ha1: auth.ha1, Realm: auth.realm, Qop: "auth"}
 	}
-	if req.GetWantProfile() {
+	if req.GetWantProfile() && (!h.withhold || h.registered[s] == hss.Registered) {
 		resp.RegData = &hss.RegData{ImsSubscription: s.xml()}
 	}
 	return resp, nil

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -98,14 +99,20 @@ func New(o *config.Options, deps Deps) *Router {
 		SentBy: func(proxy.Flow) string { return sentBy },
 		Here:   func(host string) bool { return names().Here(host) }, Userless: true,
 		StayUDP: o.DisableTCPSwitch, Reconnect: true, // every peer of a router listens
-		Timers: deps.Timers, Overload: limit(deps.Limiter),
+		Timers: deps.Timers, Overload: r.limit(deps.Limiter),
 	}, proxy.Deps{Resolver: deps.Resolver, Wire: deps.Wire, Log: deps.Log, Observe: newObserver(deps.Metrics, func() int64 { return r.Core.Held() })})
 	return r
 }
 
 // Run serves until ctx ends; then it waits for everything that was begun.
 func (r *Router) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var own sync.WaitGroup
+	own.Go(func() { r.Registrar.Run(ctx) })
 	err := r.Core.Run(ctx)
+	cancel()
+	own.Wait()
 	r.Work.End()
 	return err
 }

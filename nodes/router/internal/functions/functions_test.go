@@ -16,6 +16,7 @@ import (
 	"github.com/clearwater-ims/clearwater/nodes/config"
 	"github.com/clearwater-ims/clearwater/nodes/internal/hss"
 	"github.com/clearwater-ims/clearwater/nodes/internal/hss/hsstest"
+	"github.com/clearwater-ims/clearwater/nodes/internal/overload"
 	"github.com/clearwater-ims/clearwater/nodes/internal/proxy/proxytest"
 	"github.com/clearwater-ims/clearwater/nodes/internal/records"
 	"github.com/clearwater-ims/clearwater/nodes/internal/registrations"
@@ -46,6 +47,17 @@ const (
 
 func in(t *testing.T, options string, test func(w *world)) {
 	t.Helper()
+	run(t, options, func() *overload.Limiter { return nil }, test)
+}
+
+// inLimited is in with overload control.
+func inLimited(t *testing.T, limiter func() *overload.Limiter, test func(w *world)) {
+	t.Helper()
+	run(t, "", limiter, test)
+}
+
+func run(t *testing.T, options string, limiter func() *overload.Limiter, test func(w *world)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
@@ -66,7 +78,7 @@ func in(t *testing.T, options string, test func(w *world)) {
 			o.LocalIP, o.PublicIP = addr, addr
 			node := n.Node(nil, transporttest.TCP("", addr+":5054"), transporttest.TCP("", addr+":5052"), transporttest.UDP("", addr+":5054"))
 			r := functions.New(&o, functions.Deps{
-				HSS: w.hss, Store: w.store, Challenges: w.broken, Now: time.Now, Log: slog.New(slog.DiscardHandler), Metrics: counts, Wire: node,
+				HSS: w.hss, Store: w.store, Challenges: w.broken, Now: time.Now, Log: slog.New(slog.DiscardHandler), Metrics: counts, Wire: node, Limiter: limiter(),
 				Resolver: proxytest.Names{
 					"gateway.test": {"tcp:10.1.0.9:5060"}, "elsewhere.test": {"tcp:10.1.0.9:5060"},
 					"one.test": {"tcp:10.1.0.11:5054"}, "two.test": {"tcp:10.1.0.12:5054"}, "away.test": {"tcp:10.1.0.99:5054"},

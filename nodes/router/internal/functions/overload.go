@@ -11,18 +11,18 @@ import (
 )
 
 // limit makes a limiter of requests; nil stays nil.
-func limit(l *overload.Limiter) proxy.Overload {
+func (r *Router) limit(l *overload.Limiter) proxy.Overload {
 	if l == nil {
 		return nil
 	}
-	return siplimit.Requests{Limiter: l, Class: classOf}
+	return siplimit.Requests{Limiter: l, Class: r.classOf}
 }
 
 // classOf tells the requests that overload does not touch: emergency calls and registrations, calls with the priority of
-// emergencies (RFC 7135; the edge lets no phone say that), and what an application server returns, which has been let in
-// before.
-func classOf(m *sip.Message, _ proxy.Flow) overload.Class {
-	if emergency.Call(m) || emergency.Registration(m) || returned(m) {
+// emergencies (RFC 7135) or one that rph_json gives (the edge lets no phone say such things), and what an application
+// server returns, which has been let in before.
+func (r *Router) classOf(m *sip.Message, _ proxy.Flow) overload.Class {
+	if emergency.Call(m) || emergency.Registration(m) || returned(m) || r.Priority(m) > 0 {
 		return overload.Exempt
 	}
 	for _, v := range m.All(sip.ResourcePriority) {

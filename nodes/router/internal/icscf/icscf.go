@@ -187,6 +187,9 @@ func (h *handler) located(ctx context.Context, r *proxy.Request, identity sip.UR
 	case hss.Result_RESULT_UNAVAILABLE, hss.Result_RESULT_TIMEOUT:
 		return proxy.AnswerReason(r, 504, "hss", answer.GetDetail())
 	default:
+		if _, known := hss.Result_name[int32(answer.GetResult())]; !known { // of a newer version: it says nothing of the user
+			return proxy.AnswerReason(r, 500, "hss", "an answer that this version does not know: "+answer.GetDetail())
+		}
 		if answer.GetResult() == hss.Result_RESULT_UNKNOWN && identity.IsNumber(false) && !h.locate.GetOriginating() {
 			return h.unknownNumber(ctx, r, identity)
 		}

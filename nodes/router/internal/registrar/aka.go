@@ -153,6 +153,7 @@ func (r *Registrar) challengeAKA(ctx context.Context, a *attempt, stale, resynch
 	if err != nil {
 		return r.noStore(a, err)
 	}
+	r.await(a, v.GetChallenge())
 	answer := a.m.NewResponse(401, "", newTag())
 	answer.Add(sip.WWWAuthenticate, authn.ChallengeAKA(a.settings.Names.HomeDomain(), v.GetChallenge(), v.GetVersion(), v.GetCryptKey(), v.GetIntegrityKey(), stale))
 	return proxy.AnswerWith(answer)

@@ -4,6 +4,7 @@
 package registrar
 
 import (
+	"container/list"
 	"context"
 	"errors"
 	"log/slog"
@@ -67,12 +68,15 @@ type Deps struct {
 
 // Registrar serves REGISTER.
 type Registrar struct {
-	deps    Deps
-	pending pending
+	deps     Deps
+	pending  pending
+	awaiting awaiting
 }
 
 // New makes a registrar.
-func New(deps Deps) *Registrar { return &Registrar{deps: deps} }
+func New(deps Deps) *Registrar {
+	return &Registrar{deps: deps, awaiting: awaiting{by: map[string]*list.Element{}, begun: make(chan struct{}, 1)}}
+}
 
 // challengeLife is how long a phone may take to answer; with nonce counting a nonce serves until the next registration.
 const challengeLife = 40 * time.Second
@@ -128,7 +132,7 @@ func (r *Registrar) Register(ctx context.Context, req *proxy.Request, known *hss
 	if status := RefusalOf(known.GetResult()); status != 0 {
 		return proxy.AnswerReason(req, status, "hss", known.GetDetail())
 	}
-	return r.authenticate(ctx, &attempt{req: req, m: m, settings: s, impi: q.GetImpi(), impu: q.GetImpu(), known: known, kind: q.GetAuthType()})
+	return r.authenticate(ctx, &attempt{req: req, m: m, settings: s, impi: q.GetImpi(), impu: q.GetImpu(), known: known, kind: q.GetAuthType(), pending: q.GetWantProfile() && known.GetRegData() == nil})
 }
 
 // RefusalOf maps a result to the status of a REGISTER, 0 when it may go on. An outage is never a 403 (TS 24.229 5.3.1).
@@ -157,6 +161,7 @@ type attempt struct {
 	nonce      *registrations.NonceUse
 	assigned   bool // an external HSS has been told of a registration that it did not know
 	bound      bool // the registration came about
+	pending    bool // an external HSS waits for the outcome
 }
 
 func (r *Registrar) nonces(s *Settings) authn.Nonces {
@@ -171,6 +176,9 @@ func (r *Registrar) authenticate(ctx context.Context, a *attempt) proxy.Decision
 	credentials, err := authn.Parse(a.m.Get(sip.Authorization))
 	if err != nil {
 		return proxy.AnswerReason(a.req, 400, "registrar", err.Error())
+	}
+	if a.pending && credentials.Response != "" {
+		r.awaiting.answered(credentials.Nonce)
 	}
 	switch {
 	case protected(credentials), a.settings.AcceptAll:
@@ -205,7 +213,9 @@ func (r *Registrar) authenticate(ctx context.Context, a *attempt) proxy.Decision
 func (r *Registrar) challenge(a *attempt, stale bool) proxy.Decision {
 	d := a.known.GetDigest()
 	answer := a.m.NewResponse(401, "", newTag())
-	answer.Add(sip.WWWAuthenticate, authn.Challenge(d.GetRealm(), r.nonces(a.settings).New(a.impi), d.GetQop(), stale))
+	nonce := r.nonces(a.settings).New(a.impi)
+	r.await(a, nonce)
+	answer.Add(sip.WWWAuthenticate, authn.Challenge(d.GetRealm(), nonce, d.GetQop(), stale))
 	return proxy.AnswerWith(answer)
 }
 

@@ -163,6 +163,9 @@ func (h *handler) find(ctx context.Context, key string, known *hss.RegData) (u u
 		case hss.Result_RESULT_UNAVAILABLE, hss.Result_RESULT_TIMEOUT:
 			return u, 504, answer.GetDetail()
 		default:
+			if _, known := hss.Result_name[int32(answer.GetResult())]; !known { // of a newer version
+				return u, 500, "an answer of the HSS that this version does not know: " + answer.GetDetail()
+			}
 			return u, 404, answer.GetDetail()
 		}
 		known = answer.GetRegData()
