@@ -45,18 +45,17 @@ func Registration(m *sip.Message) bool {
 	if m.Method != sip.REGISTER {
 		return false
 	}
-	for _, v := range m.All(sip.Contact) {
-		if !Contact(v) {
-			continue
+	for i := range m.Headers {
+		if h := &m.Headers[i]; h.ID == sip.Contact && Contact(h.Value) {
+			return true
 		}
-		return true
 	}
 	return false
 }
 
 // Contact tells a Contact that is for emergency calls.
 func Contact(value string) bool {
-	if !strings.Contains(strings.ToLower(value), "sos") { // nearly always
+	if !mentionsSOS(value) { // nearly always
 		return false
 	}
 	a, err := sip.ParseAddress(value)
@@ -69,6 +68,16 @@ func Contact(value string) bool {
 	}
 	_, sos := u.Param("sos")
 	return sos
+}
+
+// mentionsSOS looks for the letters in any case.
+func mentionsSOS(s string) bool {
+	for i := 1; i+1 < len(s); i++ {
+		if s[i]|0x20 == 'o' && s[i-1]|0x20 == 's' && s[i+1]|0x20 == 's' {
+			return true
+		}
+	}
+	return false
 }
 
 // Numbers are the services by the numbers that are dialled for them.

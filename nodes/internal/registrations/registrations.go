@@ -40,10 +40,28 @@ const nonceSlack = 10 * time.Second
 // written into the record; bindings that come (back) cancel what is owed for their private identities. So are the
 // deregistrations and NOTIFYs that application servers and subscribers are owed.
 func Change(rec *Record, req *ApplyRequest, now time.Time) (*ApplyResponse, error) {
-	if rec != nil {
-		rec, _ = proto.Clone(rec).(*Record)
+	return Alter(copied(rec), req, now)
+}
+
+// copied is a record that Alter may have. Bindings are shared: Alter replaces them and never changes one.
+func copied(rec *Record) *Record {
+	switch {
+	case rec == nil:
+		return nil
+	case len(rec.GetSubscriptions()) > 0 || len(rec.GetOwed()) > 0 || len(rec.ProtoReflect().GetUnknown()) > 0:
+		whole, _ := proto.Clone(rec).(*Record)
+		return whole
 	}
-	return Alter(rec, req, now)
+	c := &Record{
+		Aor: rec.GetAor(), Bindings: slices.Clone(rec.GetBindings()), Associated: rec.GetAssociated(), ServerName: rec.GetServerName(),
+		Writer: rec.GetWriter(), AssignedAt: rec.GetAssignedAt(), UnregisteredService: rec.GetUnregisteredService(),
+		Announced: slices.Clone(rec.GetAnnounced()),
+		Nonces:    make([]*UsedNonce, len(rec.GetNonces()), len(rec.GetNonces())+1),
+	}
+	for i, n := range rec.GetNonces() {
+		c.Nonces[i] = &UsedNonce{Id: n.GetId(), Nc: n.GetNc(), ExpiresAt: n.GetExpiresAt()}
+	}
+	return c
 }
 
 // Alter is Change for a caller that gives rec away: it becomes the record of the response, whatever the outcome.

@@ -1,7 +1,5 @@
 package sip
 
-import "strings"
-
 // ID names a header that some part of the core looks at.
 type ID uint8
 
@@ -108,14 +106,20 @@ var compact = [26]ID{ //nolint:gochecknoglobals // a table
 	't' - 'a': To, 'u' - 'a': AllowEvents, 'v' - 'a': Via, 'x' - 'a': SessionExpires,
 }
 
-var byName = func() map[string]ID { //nolint:gochecknoglobals // a table
-	m := make(map[string]ID, 2*idCount)
+// byName finds an ID by the length and the ends of a name: the candidates are few, mostly one.
+var byName = func() (t [512][]ID) { //nolint:gochecknoglobals // a table
 	for id := Via; id < idCount; id++ {
-		m[headerNames[id]] = id
-		m[strings.ToLower(headerNames[id])] = id
+		h := nameHash(headerNames[id])
+		t[h] = append(t[h], id)
 	}
-	return m
+	return t
 }()
+
+// nameHash is the same for a name in any case; name has at least two characters.
+func nameHash(name string) uint {
+	n := len(name)
+	return (uint(n) + uint(name[0]|0x20)*7 + uint(name[n-1]|0x20)*31 + uint(name[n/2]|0x20)*61) % 512
+}
 
 // String is the canonical name.
 func (id ID) String() string { return headerNames[id] }
@@ -128,14 +132,33 @@ func Lookup(name string) ID {
 		}
 		return Other
 	}
-	if id, ok := byName[name]; ok {
-		return id
-	}
-	if !isToken(name) { // lower case could make letters of what is none
+	if name == "" {
 		return Other
 	}
-	return byName[strings.ToLower(name)]
+	for _, id := range byName[nameHash(name)] {
+		if known := headerNames[id]; known == name || len(known) == len(name) && sameToken(known, name) {
+			return id
+		}
+	}
+	return Other
 }
+
+// sameToken compares ASCII text of one length without regard to case.
+func sameToken(known, s string) bool {
+	for i := range len(known) {
+		if known[i] != s[i] && (known[i]|0x20 != s[i]|0x20 || !letters[known[i]]) {
+			return false
+		}
+	}
+	return true
+}
+
+var letters = func() (t [256]bool) { //nolint:gochecknoglobals // a table
+	for c := range t {
+		t[c] = c|0x20 >= 'a' && c|0x20 <= 'z' && c < 0x80
+	}
+	return t
+}()
 
 // isList tells the comma-separated headers that are held one value to an element.
 func (id ID) isList() bool {

@@ -109,7 +109,7 @@ func Parse(value string) (Credentials, error) {
 	if !strings.EqualFold(scheme, "Digest") {
 		return c, ErrSyntax
 	}
-	for rest = strings.TrimLeft(rest, " \t,"); rest != ""; rest = strings.TrimLeft(rest, " \t,") {
+	for rest = skip(rest); rest != ""; rest = skip(rest) {
 		name, value, after, ok := parameter(rest)
 		if !ok {
 			return c, ErrSyntax
@@ -120,6 +120,14 @@ func Parse(value string) (Credentials, error) {
 		rest = after
 	}
 	return c, nil
+}
+
+// skip drops what may stand between parameters.
+func skip(s string) string {
+	for s != "" && (s[0] == ' ' || s[0] == '\t' || s[0] == ',') {
+		s = s[1:]
+	}
+	return s
 }
 
 // field is where the value of a parameter goes; nil for one that is not known.
@@ -142,7 +150,12 @@ func (c *Credentials) field(name string) *string {
 // parameter cuts one name=value or name="value".
 func parameter(s string) (name, value, rest string, ok bool) {
 	name, rest, ok = strings.Cut(s, "=")
-	name, rest = strings.TrimSpace(name), strings.TrimLeft(rest, " \t")
+	if n := len(name); n > 0 && (name[n-1] == ' ' || name[n-1] == '\t') {
+		name = strings.TrimSpace(name)
+	}
+	for rest != "" && (rest[0] == ' ' || rest[0] == '\t') {
+		rest = rest[1:]
+	}
 	if !ok || name == "" || strings.ContainsAny(name, "\", ") {
 		return "", "", "", false
 	}

@@ -45,6 +45,7 @@ type Deps struct {
 	Log        *slog.Logger
 	Metrics    prometheus.Registerer
 	Timers     transaction.Config
+	Prompt     bool // the back ends are in this process: nothing is waited for
 }
 
 // Router is the set of functions of one node.
@@ -86,7 +87,7 @@ func New(o *config.Options, deps Deps) *Router {
 	r.functions = map[network.Function]proxy.Function{}
 	for _, f := range []proxy.Function{ // the way of a request through the router
 		icscf.New(icscf.Deps{HSS: deps.HSS, Names: names, Question: r.question, Pool: r.pool.Load, Numbers: r.numbers, Log: deps.Log}),
-		scscf.New(scscf.Deps{HSS: deps.HSS, Store: deps.Store, Registrar: r.Registrar, Events: r.events, Profiles: r.Profiles, Names: names, Services: r.services.value.Load, Sessions: r.sessions, Numbers: r.numbers, Now: deps.Now, Log: deps.Log, Metrics: deps.Metrics, Background: r.Work.Go}),
+		scscf.New(scscf.Deps{Prompt: deps.Prompt, HSS: deps.HSS, Store: deps.Store, Registrar: r.Registrar, Events: r.events, Profiles: r.Profiles, Names: names, Services: r.services.value.Load, Sessions: r.sessions, Numbers: r.numbers, Now: deps.Now, Log: deps.Log, Metrics: deps.Metrics, Background: r.Work.Go}),
 		bgcf.New(bgcf.Deps{Routes: r.routes.Load, Names: names, Numbers: r.numbers, Log: deps.Log}),
 		ecscf.New(ecscf.Deps{Routes: func() ecscf.Routes { return *r.answering.Load() }, Names: names, Now: deps.Now, Log: deps.Log, Metrics: deps.Metrics}),
 	} {

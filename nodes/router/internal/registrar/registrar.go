@@ -108,14 +108,19 @@ func Question(m *sip.Message, home string) (*hss.AuthorizeRequest, error) {
 
 // deregisters tells a REGISTER that only removes bindings.
 func deregisters(m *sip.Message) bool {
-	values := m.All(sip.Contact)
-	for _, v := range values {
+	some := false
+	for i := range m.Headers {
+		if m.Headers[i].ID != sip.Contact {
+			continue
+		}
+		v := m.Headers[i].Value
 		a, err := sip.ParseAddress(v)
 		if v != "*" && (err != nil || lifetime(a.Params, m.Expires(-1), time.Hour) > 0) {
 			return false
 		}
+		some = true
 	}
-	return len(values) > 0
+	return some
 }
 
 // Register answers a REGISTER. known is what the I-CSCF of this node has just been told, nil otherwise.
@@ -345,8 +350,11 @@ func (r *Registrar) accepted(a *attempt, profile *subscriber.Profile, record *re
 // outbound tells whether RFC 5626 is in force for the registration (its section 6): the edge put ob into its Path, and the
 // phone registers with an instance, a reg-id and says it supports it.
 func outbound(m *sip.Message) bool {
+	if !m.Has(sip.Path) || !m.HasOption(sip.Supported, "outbound") {
+		return false
+	}
 	path, err := sip.AddressURI(m.Get(sip.Path))
-	if err != nil || !m.HasOption(sip.Supported, "outbound") {
+	if err != nil {
 		return false
 	}
 	if _, ob := path.Param("ob"); !ob {

@@ -37,6 +37,7 @@ type Deps struct {
 	Metrics   prometheus.Registerer
 	// Background runs what need not be waited for, for at most limit.
 	Background func(limit time.Duration, f func(ctx context.Context))
+	Prompt     bool // the back ends are in this process: nothing is waited for
 }
 
 // Numbers translates the numbers of this deployment; false when nothing is known of one.
@@ -62,6 +63,9 @@ func New(deps Deps) *Function {
 
 // Name implements proxy.Function.
 func (*Function) Name() string { return string(network.SCSCF) }
+
+// Prompt implements proxy.Prompt.
+func (f *Function) Prompt(*sip.Message) bool { return f.inner.Deps.Prompt }
 
 // Serve implements proxy.Function.
 func (f *Function) Serve() proxy.Handler { return &handler{deps: &f.inner, names: f.inner.Names()} }

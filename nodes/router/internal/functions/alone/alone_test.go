@@ -56,7 +56,7 @@ func newPhone(tb testing.TB) *phone {
 	}, "core", p)
 	p.router = functions.New(o, functions.Deps{
 		HSS: newSubscribers(2000), Store: newStore(), Challenges: records.NewMemory(), Resolver: proxytest.Names{}, Wire: p,
-		Now: time.Now, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(),
+		Now: time.Now, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(), Prompt: true,
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -128,7 +128,7 @@ func BenchmarkRegistration(b *testing.B) {
 func TestRegistrationAllocations(t *testing.T) {
 	p := newPhone(t)
 	p.register(t)
-	if n := testing.AllocsPerRun(500, func() { p.register(t) }); n > 180 {
+	if n := testing.AllocsPerRun(500, func() { p.register(t) }); n > 140 {
 		t.Errorf("%v allocations, with those of the phone", n)
 	} else {
 		t.Logf("%v allocations, with those of the phone", n)

@@ -15,6 +15,7 @@ import (
 	"os/signal"
 	"runtime/pprof"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -79,7 +80,7 @@ func run(ctx context.Context, listen string, users int, profile string) error {
 	}
 	router := functions.New(o, functions.Deps{
 		HSS: newSubscribers(users), Store: newStore(), Challenges: records.NewMemory(), Resolver: resolver, Wire: wire,
-		Now: time.Now, Log: log, Metrics: metrics,
+		Now: time.Now, Log: log, Metrics: metrics, Prompt: true,
 	})
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return router.Core.Run(ctx) })
@@ -89,31 +90,43 @@ func run(ctx context.Context, listen string, users int, profile string) error {
 
 // subscribers is an HSS in memory; its answers are those that the diameter role gives for such subscribers.
 type subscribers struct {
-	byIMPI map[string]*hss.AuthorizeResponse
+	ha1 [][2 * md5.Size]byte // by number
 }
 
 func newSubscribers(n int) *subscribers {
-	s := &subscribers{byIMPI: make(map[string]*hss.AuthorizeResponse, n)}
-	for i := range n {
-		impi := fmt.Sprintf("65055%05d@%s", i, domain)
-		sum := md5.Sum([]byte(impi + ":" + domain + ":secret")) //nolint:gosec // as above
-		s.byIMPI[impi] = &hss.AuthorizeResponse{
-			ServerName: "sip:scscf.router." + domain + ";transport=TCP", ResultCode: hss.FirstRegistration,
-			Digest: &hss.Digest{Ha1: hex.EncodeToString(sum[:]), Realm: domain, Qop: "auth"},
-			RegData: &hss.RegData{State: hss.NotRegistered, ImsSubscription: "<IMSSubscription><PrivateID>" + impi +
-				"</PrivateID><ServiceProfile><PublicIdentity><Identity>sip:" + impi + "</Identity></PublicIdentity></ServiceProfile></IMSSubscription>"},
-		}
+	s := &subscribers{ha1: make([][2 * md5.Size]byte, n)}
+	for i := range s.ha1 {
+		sum := md5.Sum([]byte(fmt.Sprintf("65055%05d@%[2]s:%[2]s:secret", i, domain))) //nolint:gosec // as above
+		hex.Encode(s.ha1[i][:], sum[:])
 	}
 	return s
 }
 
+// find returns the number of a private identity.
+func (s *subscribers) find(impi string) (int, bool) {
+	user, host, _ := strings.Cut(impi, "@")
+	number, err := strconv.Atoi(strings.TrimPrefix(user, "65055"))
+	return number, err == nil && host == domain && len(user) == 10 && number < len(s.ha1)
+}
+
+func profile(impi string) *hss.RegData {
+	return &hss.RegData{State: hss.NotRegistered, ImsSubscription: "<IMSSubscription><PrivateID>" + impi +
+		"</PrivateID><ServiceProfile><PublicIdentity><Identity>sip:" + impi + "</Identity></PublicIdentity></ServiceProfile></IMSSubscription>"}
+}
+
 // Authorize implements hss.Server.
 func (s *subscribers) Authorize(_ context.Context, req *hss.AuthorizeRequest) (*hss.AuthorizeResponse, error) {
-	if a := s.byIMPI[req.GetImpi()]; a != nil && req.GetImpu() == "sip:"+req.GetImpi() {
-		return a, nil
+	n, ok := s.find(req.GetImpi())
+	if !ok || req.GetImpu() != "sip:"+req.GetImpi() {
+		return &hss.AuthorizeResponse{Result: hss.Result_RESULT_UNKNOWN, Detail: "no such subscriber"}, nil
 	}
-	return &hss.AuthorizeResponse{Result: hss.Result_RESULT_UNKNOWN, Detail: "no such subscriber"}, nil
+	return &hss.AuthorizeResponse{
+		ServerName: serverName, ResultCode: hss.FirstRegistration,
+		Digest: &hss.Digest{Ha1: string(s.ha1[n][:]), Realm: domain, Qop: "auth"}, RegData: profile(req.GetImpi()),
+	}, nil
 }
+
+const serverName = "sip:scscf.router." + domain + ";transport=TCP"
 
 // Locate implements hss.Server; nobody is called here.
 func (*subscribers) Locate(context.Context, *hss.LocateRequest) (*hss.LocateResponse, error) {
@@ -122,9 +135,8 @@ func (*subscribers) Locate(context.Context, *hss.LocateRequest) (*hss.LocateResp
 
 // Assign implements hss.Server.
 func (s *subscribers) Assign(_ context.Context, req *hss.AssignRequest) (*hss.AssignResponse, error) {
-	a := s.byIMPI[req.GetImpi()]
-	if a == nil {
+	if _, ok := s.find(req.GetImpi()); !ok {
 		return &hss.AssignResponse{Result: hss.Result_RESULT_UNKNOWN, Detail: "no such subscriber"}, nil
 	}
-	return &hss.AssignResponse{RegData: a.GetRegData()}, nil
+	return &hss.AssignResponse{RegData: profile(req.GetImpi())}, nil
 }
