@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Runs terraform or tofu on the local scenario of environment $ENV, with a configuration of its own. State and the
+# Runs terraform or tofu on a scenario ($SCENARIO, default local) for the environment $ENV, with a configuration of its own. State and the
 # deployment's folder lie in .state/ of the work tree.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 env=${ENV:-local}
+scenario=${SCENARIO:-local}
 [[ $env =~ ^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$ ]] || { echo "ENV=$env: allowed is a DNS label of at most 32 lower-case letters, digits and inner hyphens" >&2; exit 1; }
 [ -x bin/terraform-provider-clearwater ] || { echo "the provider is not built: run make build" >&2; exit 1; }
 TF_CLI_CONFIG_FILE=$(scripts/install-provider.sh)
@@ -16,7 +17,7 @@ terraform=$(scripts/find-terraform.sh)
 folder=.state/terraform/$env
 mkdir -p "$folder"
 # A copy of the scenario for each environment, so that the lock file and state of one are not those of another.
-cp examples/scenarios/local/*.tf "$folder/"
+cp "examples/scenarios/$scenario/"*.tf "$folder/"
 verb=${1:?"usage: terraform.sh <verb> [arguments]"}
 shift
 if [ "$verb" != init ]; then

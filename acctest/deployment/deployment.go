@@ -34,6 +34,7 @@ type Deployment struct {
 	Nodes      map[string]string // node name -> address
 	Secrets    map[string]string // option -> file
 	Vars       map[string]any
+	Scenario   string // folder of examples/scenarios; default local
 	root       string
 }
 
@@ -124,6 +125,9 @@ func (d *Deployment) arguments() []string {
 func (d *Deployment) Terraform(ctx context.Context, verb string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, filepath.Join(d.root, "scripts", "terraform.sh"), append([]string{verb}, args...)...)
 	cmd.Env = append(os.Environ(), "ENV="+d.Env)
+	if d.Scenario != "" {
+		cmd.Env = append(cmd.Env, "SCENARIO="+d.Scenario)
+	}
 	cmd.WaitDelay = 10 * time.Second
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out

@@ -1,16 +1,11 @@
 package aws_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"net"
-	"net/http"
 	"net/netip"
 	"os"
-	"os/exec"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -20,6 +15,7 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/route53"
 
+	"github.com/clearwater-ims/clearwater/acctest/moto"
 	"github.com/clearwater-ims/clearwater/provider/internal/platform"
 	"github.com/clearwater-ims/clearwater/provider/internal/platform/aws"
 	"github.com/clearwater-ims/clearwater/provider/internal/platform/platformtest"
@@ -41,53 +37,18 @@ func TestMain(m *testing.M) {
 
 // withEmulator starts moto for as long as the tests run.
 func withEmulator(run func() int) (int, error) {
-	for name, value := range map[string]string{"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "eu-west-1",
-		"AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null"} {
+	for name, value := range moto.Environment() {
 		if err := os.Setenv(name, value); err != nil {
 			return 0, err
 		}
 	}
-	server, err := exec.Command("../../../../scripts/moto.sh").Output()
-	if err != nil {
-		return 0, fmt.Errorf("scripts/moto.sh: %w", err)
-	}
-	port, err := freePort()
+	url, stop, err := moto.Start(context.Background(), "../../../..", address)
 	if err != nil {
 		return 0, err
 	}
-	emulator = fmt.Sprintf("http://%s:%d", address, port)
-	cmd := exec.Command(strings.TrimSpace(string(server)), "-H", address, "-p", fmt.Sprint(port))
-	var log bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &log, &log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		return 0, err
-	}
-	defer func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	}()
-	deadline := time.Now().Add(time.Minute)
-	for {
-		resp, err := http.Get(emulator + "/moto-api/data.json")
-		if err == nil {
-			_ = resp.Body.Close()
-			return run(), nil
-		}
-		if time.Now().After(deadline) {
-			return 0, fmt.Errorf("%w\n%s", err, log.String())
-		}
-		time.Sleep(50 * time.Millisecond) // between two looks, with a deadline
-	}
-}
-
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", address+":0")
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = l.Close() }()
-	return int(netip.MustParseAddrPort(l.Addr().String()).Port()), nil
+	defer stop()
+	emulator = url
+	return run(), nil
 }
 
 // clients reach the emulator as somebody else would.

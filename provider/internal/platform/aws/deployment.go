@@ -67,8 +67,10 @@ func (a *AWS) ApplyDeployment(ctx context.Context, want platform.Deployment) (pl
 			return platform.Deployment{}, err
 		}
 	}
-	if err := a.put(ctx, worldParameter(id, "ca"), want.CACertificate); err != nil {
-		return platform.Deployment{}, err
+	if want.CACertificate != "" { // the first apply has none yet; a parameter cannot be empty
+		if err := a.put(ctx, worldParameter(id, "ca"), want.CACertificate); err != nil {
+			return platform.Deployment{}, err
+		}
 	}
 	if err := a.putJSON(ctx, worldParameter(id, "deployment"), have); err != nil {
 		return platform.Deployment{}, err
