@@ -117,7 +117,7 @@ func (k *key) mixNumber(n uint64) {
 // serverKey matches a request to its transaction (RFC 3261 17.2.3).
 func serverKey(m *sip.Message, via sip.ViaHop, method string) key {
 	var k key
-	if branch := via.Branch(); strings.HasPrefix(branch, sip.MagicCookie) {
+	if branch := via.Branch(); len(branch) > len(sip.MagicCookie) && strings.HasPrefix(branch, sip.MagicCookie) { // a bare cookie tells nothing apart
 		k.mix(branch)
 		k.mix(via.Host)
 		k.mixNumber(uint64(via.Port)) //nolint:gosec // not negative
