@@ -51,6 +51,7 @@ type lab struct {
 	operator *tls.Config
 	environ  []string // of the process, beside the test's own
 	token    string   // join token
+	patience time.Duration
 	process  *exec.Cmd
 	ended    chan error
 	log      *os.File
@@ -114,6 +115,14 @@ func (l *lab) must(err error) {
 func (l *lab) write(name, text string) {
 	l.t.Helper()
 	l.must(os.WriteFile(filepath.Join(l.dir, name), []byte(text), 0o600))
+}
+
+// options adds lines to the node's local_config.
+func (l *lab) options(lines string) {
+	l.t.Helper()
+	text, err := os.ReadFile(filepath.Join(l.dir, "local_config"))
+	l.must(err)
+	l.write("local_config", string(text)+lines)
 }
 
 func (l *lab) client(by *pki.Authority, s pki.Subject) *tls.Config {
@@ -205,7 +214,7 @@ func (l *lab) get(url string) (int, string, error) {
 // ready waits until the node may get traffic.
 func (l *lab) ready() {
 	l.t.Helper()
-	l.eventually(30*time.Second, func() error {
+	l.eventually(max(30*time.Second, l.patience), func() error {
 		code, body, err := l.get(fmt.Sprintf("http://%s:%d/readyz", l.address, config.HealthPort(config.Store)))
 		if err == nil && code != http.StatusOK {
 			err = errors.New(body)

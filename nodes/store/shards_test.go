@@ -11,6 +11,8 @@ import (
 
 // stream sets timers of one second at nodes that run, until it is stopped.
 type stream struct {
+	pause time.Duration // of each setter between two timers; 0: 5 ms
+
 	mu  sync.Mutex
 	set map[string]time.Time // opaque -> when it was acknowledged
 }
@@ -25,7 +27,7 @@ func (st *stream) begin(s *siteLab, uri, prefix string) (stop func()) {
 				select {
 				case <-done:
 					return
-				case <-time.After(5 * time.Millisecond):
+				case <-time.After(max(st.pause, 5*time.Millisecond)):
 				}
 				l := s.turn(w + n)
 				if l == nil {

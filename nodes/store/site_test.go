@@ -29,6 +29,9 @@ type siteLab struct {
 	site       *pki.Authority
 	dns        string
 	engine     *engineServer
+	options    string // of every node's local_config; with any, the nodes have their own engine
+	environ    []string
+	patience   time.Duration // for a node to come or go
 
 	mu    sync.Mutex
 	nodes map[int]*lab // those that DNS names
@@ -37,7 +40,7 @@ type siteLab struct {
 func newSiteLab(t *testing.T, network string) *siteLab {
 	t.Helper()
 	t.Parallel()
-	s := &siteLab{t: t, net: network, nodes: map[int]*lab{}, engine: serveEngine(t, memory.New(), network+".250")}
+	s := &siteLab{t: t, net: network, nodes: map[int]*lab{}, patience: 40 * time.Second, engine: serveEngine(t, memory.New(), network+".250")}
 	var err error
 	if s.deployment, err = pki.NewDeploymentCA("lab"); err != nil {
 		t.Fatal(err)
@@ -74,7 +77,12 @@ func (s *siteLab) add(index int) *lab {
 	s.t.Helper()
 	address := fmt.Sprintf("%s.%d", s.net, index)
 	l := newNode(s.t, s.deployment, s.site, index, address, s.dns)
-	l.environ = []string{"STORE_SHARED_ENGINE=" + s.engine.address}
+	l.environ = append(l.environ, s.environ...)
+	if s.options == "" {
+		l.environ = []string{"STORE_SHARED_ENGINE=" + s.engine.address}
+	}
+	l.options(s.options)
+	l.patience = s.patience
 	first := s.any()
 	if first != nil {
 		l.must(first.management().PutToken(s.t.Context(), fmt.Sprintf("store-%d.site1", index), tokenFor(token, "store", address)))
@@ -133,8 +141,8 @@ func (s *siteLab) remove(index int) {
 	delete(s.nodes, index)
 	s.mu.Unlock()
 	m := l.management()
-	l.must(m.Decommission(s.t.Context(), time.Minute))
-	l.eventually(40*time.Second, func() error {
+	l.must(m.Decommission(s.t.Context(), s.patience))
+	l.eventually(s.patience, func() error {
 		status, err := m.Status(s.t.Context())
 		if err == nil && status.State != management.Drained {
 			err = fmt.Errorf("it is %s, holds %v: %v", status.State, status.Held, status.Reasons)

@@ -28,7 +28,7 @@ const (
 	DefaultHeapMB = 512
 
 	defaultRingDelay = 10 * time.Second
-	tokens           = 16 // per node: little to stream for each, evenly spread over three to nine nodes
+	tokens           = 4 // per node, placed by Cassandra so that the shares are even: each more makes repairs longer
 )
 
 // Node is how this node's Cassandra runs.

@@ -114,9 +114,9 @@ func TestRing(t *testing.T) {
 	session, err := first.Driver.Watch.Session()
 	must(err)
 	for range 2 { // the second time there is nothing to do
-		must(cassandra.Migrate(ctx, session, "site1", store.Schema(), cassandratest.NoLocks{}, slog.New(slog.DiscardHandler)))
+		must(cassandra.Migrate(ctx, session, "site1", store.Schema(), cassandratest.NoLocks{}, discard()))
 	}
-	clients, err := cassandra.Connect(cassandra.Connection{Hosts: []string{c.Address(1)}, Datacenter: "site1", TLS: first.TLS, Log: slog.New(slog.DiscardHandler)})
+	clients, err := cassandra.Connect(cassandra.Connection{Hosts: []string{c.Address(1)}, Datacenter: "site1", TLS: first.TLS, Log: discard()})
 	must(err)
 	l := startLoad(t, store.New(clients))
 	ended := false
@@ -209,3 +209,5 @@ func expectMembers(t *testing.T, n *cassandratest.Node, ctx context.Context, wan
 		t.Errorf("the ring is %v, want %v", members, want)
 	}
 }
+
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }

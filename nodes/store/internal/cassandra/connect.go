@@ -39,6 +39,7 @@ func Connect(c Connection) (*gocql.Session, error) {
 	if c.Alone {
 		conf.DisableInitialHostLookup = true
 		conf.NumConns = 1
+		conf.HostFilter = gocql.WhiteListHostFilter(c.Hosts...) // after a lost connection it would learn the others
 		conf.Events.DisableNodeStatusEvents, conf.Events.DisableTopologyEvents = true, true
 	} else {
 		conf.Keyspace = Keyspace // whose replicas are asked first

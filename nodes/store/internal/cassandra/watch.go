@@ -121,6 +121,7 @@ func (w *Watch) look(ctx context.Context) error {
 	var bootstrapped string
 	if err := session.Query(`SELECT bootstrapped FROM system.local WHERE key = 'local'`).WithContext(ctx).
 		Consistency(gocql.One).Scan(&bootstrapped); err != nil {
+		w.disconnect() // gocql is slow to find back to a single host
 		return fmt.Errorf("asking Cassandra for its state: %w", err)
 	}
 	if bootstrapped != "COMPLETED" {
@@ -141,12 +142,18 @@ func (w *Watch) connect() (*gocql.Session, error) {
 	return session, nil
 }
 
-func (w *Watch) close() {
+func (w *Watch) disconnect() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.session != nil {
 		w.session.Close()
 		w.session = nil
 	}
+}
+
+func (w *Watch) close() {
+	w.disconnect()
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.state, w.looked = errors.New("Cassandra is stopping"), true
 }
