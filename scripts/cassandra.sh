@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
 # Gets the Apache Cassandra that scripts/tools/cassandra/pom.xml pins from Maven Central, compares every jar with
-# jars.sha256, and prints the folder that holds it: build/cassandra/<version>. With -pin it writes jars.sha256 anew.
+# jars.sha256, and prints the folder that holds it: build/cassandra/<version>, which local store nodes find as
+# bin/cassandra. With -pin it writes jars.sha256 anew.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tool=scripts/tools/cassandra
 version=$(sed -n '/cassandra-all/{n;s/.*<version>\(.*\)<\/version>.*/\1/p}' "$tool/pom.xml")
 out=$PWD/build/cassandra/$version
+link() { mkdir -p bin && ln -sfn "$out" bin/cassandra; }
 if [ "${1:-}" != -pin ] && [ -f "$out/complete" ] && cmp -s "$tool/jars.sha256" "$out/complete"; then
+  link
   echo "$out"
   exit
 fi
@@ -26,4 +29,5 @@ rm -rf "$out" "$new/log" "$new/sums"
 chmod 755 "$new"
 mv "$new" "$out"
 trap - EXIT
+link
 echo "$out"

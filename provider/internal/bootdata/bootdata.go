@@ -34,6 +34,7 @@ type Site struct {
 	Deployment   platform.Deployment
 	Name         string
 	Engine       string
+	Cassandra    string            // folder of Cassandra, where the nodes are on this machine; empty: where the image has it
 	UserSettings map[string]string // of the tier
 }
 
@@ -71,6 +72,7 @@ func localOptions(n Node, s Site) *config.Options {
 	if s.Engine != "" {
 		o.StoreEngine = s.Engine
 	}
+	o.CassandraDirectory = s.Cassandra
 	if n.Role == config.Router {
 		o.SCSCFNodeURI = fmt.Sprintf("sip:%s:%d", host, config.PortSCSCF)
 	}

@@ -174,7 +174,7 @@ func (r *run) want(ctx context.Context, index int) (platform.Node, string, error
 	}
 	n.Config, err = bootdata.Files(
 		bootdata.Node{Name: n.Name, Role: n.Role, Index: index, Address: address, Public: n.Public, Incarnation: n.Incarnation, JoinToken: token},
-		bootdata.Site{Deployment: r.world.Deployment, Name: s.Site, Engine: s.Engine, UserSettings: s.UserSettings})
+		bootdata.Site{Deployment: r.world.Deployment, Name: s.Site, Engine: s.Engine, Cassandra: cassandraBeside(s.Engine, s.Image.Path), UserSettings: s.UserSettings})
 	return n, token, err
 }
 

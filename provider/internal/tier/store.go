@@ -3,6 +3,8 @@ package tier
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -27,6 +29,22 @@ func engineOf(m model) string {
 		return embedded
 	}
 	return m.Engine.ValueString()
+}
+
+// cassandraBeside is the folder of Cassandra beside the binaries of a store that runs on this machine
+// (scripts/cassandra.sh puts it there); empty where there is none, as for images that bring their own.
+func cassandraBeside(engine, binary string) string {
+	if engine != cassandra || binary == "" {
+		return ""
+	}
+	home, err := filepath.Abs(filepath.Join(filepath.Dir(binary), "cassandra"))
+	if err != nil {
+		return ""
+	}
+	if _, err := os.Stat(filepath.Join(home, "lib")); err != nil {
+		return ""
+	}
+	return home
 }
 
 // storeCount refuses numbers of nodes that the engine cannot have.
