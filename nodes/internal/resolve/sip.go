@@ -89,7 +89,7 @@ func (r *Resolver) find(ctx context.Context, t Target) ([]ranked, error) {
 		return []ranked{{Hop: hop}}, nil
 	}
 	t.Host = r.override(strings.ToLower(dns.Fqdn(t.Host))) // its services too are those of the other name
-	if t.Port != 0 { // RFC 3263 4.2: an explicit port means addresses only
+	if t.Port != 0 {                                       // RFC 3263 4.2: an explicit port means addresses only
 		return r.hosts(ctx, t.Host, t.Port, t.transport(sips))
 	}
 	if t.Transport != None {

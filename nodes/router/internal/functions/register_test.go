@@ -227,6 +227,29 @@ func (w *world) call(from, to string, n int) string {
 	return strings.ReplaceAll(text, "TARGET", to)
 }
 
+// A set of which every identity is barred cannot be registered, by the word of the HSS or by its profile.
+func TestEveryIdentityBarred(t *testing.T) {
+	in(t, "", func(w *world) {
+		w.hss.Add("eve@ims.test", "secret", "sip:eve@ims.test", "sip:eva@ims.test")
+		w.edge.Send(icscf, w.registerText("eve", "c", "Contact: <sip:eve@1.2.3.4>"))
+		challenge := w.edge.Expect("401")
+		w.hss.SetBarred("sip:eve@ims.test", true)
+		w.hss.SetBarred("sip:eva@ims.test", true)
+		for _, credentials := range []string{"Subject: none", answer(challenge, "eve", "secret")} {
+			w.edge.Send(icscf, w.registerText("eve", "c", "Contact: <sip:eve@1.2.3.4>", credentials))
+			w.edge.Expect("403")
+		}
+		if record, _ := w.store.Get(t.Context(), "sip:eve@ims.test"); len(record.GetBindings()) != 0 {
+			t.Errorf("stored %v", record)
+		}
+		w.hss.SetBarred("sip:eva@ims.test", false) // one is enough
+		w.edge.Send(icscf, w.registerText("eve", "c", "Contact: <sip:eve@1.2.3.4>", answer(challenge, "eve", "secret")))
+		if got := w.edge.Expect("200").All(sip.PAssociatedURI); len(got) != 1 || got[0] != "<sip:eva@ims.test>" {
+			t.Errorf("P-Associated-URI %q", got)
+		}
+	})
+}
+
 // The default identity is the first unbarred sip: one, whatever stands before it.
 func TestDefaultIdentity(t *testing.T) {
 	in(t, "", func(w *world) {
