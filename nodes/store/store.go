@@ -22,6 +22,7 @@ import (
 	"github.com/clearwater-ims/clearwater/nodes/internal/registrations"
 	"github.com/clearwater-ims/clearwater/nodes/internal/rpc"
 	"github.com/clearwater-ims/clearwater/nodes/internal/service"
+	"github.com/clearwater-ims/clearwater/nodes/store/internal/backup"
 	"github.com/clearwater-ims/clearwater/nodes/store/internal/clusterapi"
 	"github.com/clearwater-ims/clearwater/nodes/store/internal/due"
 	"github.com/clearwater-ims/clearwater/nodes/store/internal/engine"
@@ -72,7 +73,9 @@ func newStore(ctx context.Context, n *service.Node, open openFunc, founded func(
 			err = errors.Join(err, s.engine.Close())
 		}
 	}()
-	if err := s.openCluster(founded); err != nil {
+	rows := record.New(s.engine)
+	backups := s.backups(rows)
+	if err := s.openCluster(founded, backups); err != nil {
 		return nil, err
 	}
 	o, out := n.Options(), newHTTPClient(n.Resolver())
@@ -87,12 +90,13 @@ func newStore(ctx context.Context, n *service.Node, open openFunc, founded func(
 	if err != nil {
 		return nil, errors.Join(err, calls.Close())
 	}
-	server := newRPC(n, registered, record.New(s.engine))
+	server := newRPC(n, registered, rows)
 	s.parts = []part{
 		{"registrations", registered.Run},
 		{"timers", timers.Run},
 		{"calls", func(ctx context.Context) error { return server.Serve(ctx, calls) }},
 		{"restart queue", s.rollout().Run},
+		{"backups", backups.Run},
 		{"timer API", func(ctx context.Context) error { return serveHTTP(ctx, timersHTTP) }},
 	}
 	if s.shards != nil {
@@ -122,6 +126,17 @@ func (s *store) rollout() *rollout.Rollout {
 		}}
 }
 
+// backupStagger is between the nightly backups of two nodes, as the manual has it.
+const backupStagger = 5 * time.Minute
+
+func (s *store) backups(rows *record.Service) *backup.Folder {
+	n := s.node
+	return &backup.Folder{
+		Dir: filepath.Join(dataOf(n.Identity), "backups"), Log: n.Log, Stagger: time.Duration(n.Options().NodeIndex-1) * backupStagger,
+		Source: &backup.Source{Engine: s.engine, Tables: rows.Tables, Note: rows.Note, Config: n.Cluster, Site: n.Options().Site, Now: time.Now},
+	}
+}
+
 // shareOut decides who does due work: this node all of it, or the store nodes a part each.
 func (s *store) shareOut() due.Owner {
 	if !s.engine.shared {
@@ -147,7 +162,7 @@ func openEngine(_ context.Context, n *service.Node) (backend, error) {
 }
 
 // openCluster prepares the etcd member, this node's client of it and the management calls that need it.
-func (s *store) openCluster(founded func(clusterID string)) error {
+func (s *store) openCluster(founded func(clusterID string), backups *backup.Folder) error {
 	n, o := s.node, s.node.Options()
 	address, err := netip.ParseAddr(o.LocalIP)
 	if err != nil {
@@ -175,7 +190,7 @@ func (s *store) openCluster(founded func(clusterID string)) error {
 		},
 	}
 	(&clusterapi.API{
-		Documents: n.Cluster, Tokens: n.Cluster, Registry: n.Cluster, Etcd: n.Cluster, Queue: n.Cluster, Recover: s.etcd.Recover,
+		Documents: n.Cluster, Tokens: n.Cluster, Registry: n.Cluster, Etcd: n.Cluster, Queue: n.Cluster, Backups: backups, Recover: s.etcd.Recover,
 		Options: n.Options, Log: n.Log, Authority: authority(keys),
 	}).Register(n.Management)
 	return nil

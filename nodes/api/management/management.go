@@ -155,6 +155,20 @@ const (
 	ClearRestarts  = "clear"
 )
 
+// Backup is a backup on one store node. POST /v1/backups takes one, GET lists them, POST /v1/backups/<id> reads one.
+type Backup struct {
+	ID   string `json:"id"`             // its time
+	Size int64  `json:"size"`           // bytes
+	Rows int64  `json:"rows,omitempty"` // rows and documents, when it has just been taken
+}
+
+// Restored answers POST /v1/restore.
+type Restored struct {
+	Rows      int64 `json:"rows"`      // put back
+	Removed   int64 `json:"removed"`   // that were there and are not in the backup
+	Documents int64 `json:"documents"` // put back
+}
+
 // Error is the body of every answer of 400 and above.
 type Error struct {
 	Status  int    `json:"status"`

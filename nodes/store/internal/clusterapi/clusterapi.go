@@ -61,6 +61,7 @@ type API struct {
 	Registry  Registry
 	Etcd      Etcd
 	Queue     Queue
+	Backups   Backups
 	Recover   func(ctx context.Context) (from string, err error) // makes a cluster of this node alone
 	Authority func() (*pki.Authority, error)                     // the site CA; an error while this node has none
 	Options   func() *config.Options
@@ -81,6 +82,9 @@ func (a *API) Register(mux *http.ServeMux) {
 	mux.HandleFunc("POST /v1/restarts", answer(a.steerRestarts))
 	mux.HandleFunc("GET /v1/cluster", answer(a.cluster))
 	mux.HandleFunc("DELETE /v1/nodes/{name}", answer(a.forget))
+	if a.Backups != nil {
+		a.registerBackups(mux)
+	}
 	mux.HandleFunc("POST /v1/access", answer(a.access))
 	mux.HandleFunc("POST /v1/authority", answer(a.authority))
 	mux.HandleFunc("POST /v1/recover", answer(a.recover))

@@ -4,6 +4,9 @@ package record
 
 import (
 	"context"
+	"fmt"
+	"slices"
+	"sync"
 
 	"github.com/clearwater-ims/clearwater/nodes/internal/records"
 	"github.com/clearwater-ims/clearwater/nodes/store/internal/engine"
@@ -11,10 +14,49 @@ import (
 
 // Service implements records.Service. Tables of the store itself begin with an underscore, which records refuses,
 // so the two cannot meet.
-type Service struct{ engine engine.Engine }
+type Service struct {
+	engine engine.Engine
+	noted  sync.Map // tables whose names are in tablesTable
+}
+
+// tablesTable lists the tables that other roles have written, for whoever copies them all.
+const tablesTable = "_tables"
 
 // New returns the service on an engine.
 func New(e engine.Engine) *Service { return &Service{engine: e} }
+
+// Tables lists the tables of other roles, in order: those that were ever written through this service, and those that
+// older versions wrote before they were noted.
+func (s *Service) Tables(ctx context.Context) ([]string, error) {
+	out := []string{"account", "account_number", "doc_simservs", "number", "number_block", "number_free", "number_listed", "subscribers"}
+	r := engine.Range{}
+	for {
+		rows, more, err := s.engine.Scan(ctx, tablesTable, r, page)
+		if err != nil {
+			return nil, fmt.Errorf("listing tables: %w", err)
+		}
+		for _, row := range rows {
+			out = append(out, row.Key)
+			r.From = row.Key + "\x00"
+		}
+		if !more {
+			slices.Sort(out)
+			return slices.Compact(out), nil
+		}
+	}
+}
+
+// Note remembers the name of a table before its first row is written.
+func (s *Service) Note(ctx context.Context, table string) error {
+	if _, known := s.noted.Load(table); known {
+		return nil
+	}
+	if _, _, err := s.engine.Commit(ctx, engine.Swap(tablesTable, table, 0, nil)); err != nil {
+		return fmt.Errorf("noting table %s: %w", table, err)
+	}
+	s.noted.Store(table, true)
+	return nil
+}
 
 // Get is records.Service.Get.
 func (s *Service) Get(ctx context.Context, table string, keys ...string) ([]*records.Row, error) {
@@ -38,6 +80,9 @@ func (s *Service) Swap(ctx context.Context, table, key string, version uint64, v
 		return 0, false, err
 	}
 	if err := records.CheckValue(value); err != nil {
+		return 0, false, err
+	}
+	if err := s.Note(ctx, table); err != nil {
 		return 0, false, err
 	}
 	return s.engine.Commit(ctx, engine.Swap(table, key, version, value))
