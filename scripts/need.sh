@@ -4,7 +4,7 @@
 # build/tools/root, and a wrapper in build/tools/bin runs it from there. Nothing else on the machine changes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-declare -A packages=([sipp]=sip-tester [protoc]=protobuf-compiler [shellcheck]=shellcheck [dig]=bind9-dnsutils [tshark]=tshark [named]=bind9 [turnutils_uclient]=coturn [java]=openjdk-17-jre-headless [mvn]=maven [chromium]=chromium [baresip]=baresip-core [npm]=npm)
+declare -A packages=([sipp]=sip-tester [protoc]=protobuf-compiler [shellcheck]=shellcheck [dig]=bind9-dnsutils [tshark]=tshark [named]=bind9 [turnutils_uclient]=coturn [freeDiameterd]=freediameter [python-diameter]=python3-venv [java]=openjdk-17-jre-headless [mvn]=maven [chromium]=chromium [baresip]=baresip-core [npm]=npm)
 root=$PWD/build/tools/root
 wrappers=$PWD/build/tools/bin
 
@@ -28,12 +28,22 @@ unpack() { # tool: download its packages with what they depend on, and unpack th
   chmod +x "$wrappers/$tool"
 }
 
+python_diameter() { # a Diameter stack in Python, from PyPI, in an environment of its own
+  local folder=$PWD/build/tools/python-diameter
+  mkdir -p "$wrappers"
+  python3 -m venv "$folder" && "$folder/bin/pip" install -q python-diameter==0.9.0 >&2 || fail "$1 is missing" "$1" "python3 -m venv or pip install failed"
+  printf '#!/bin/sh\nexec "%s" "$@"\n' "$folder/bin/python3" >"$wrappers/$1"
+  chmod +x "$wrappers/$1"
+}
+
 for tool in "$@"; do
   [ -n "${packages[$tool]:-}" ] || { echo "need: $tool is unknown; known are ${!packages[*]}" >&2; exit 1; }
   if ! path=$(command -v "$tool"); then
     path=$wrappers/$tool
     if [ ! -x "$path" ]; then
-      if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+      if [ "$tool" = python-diameter ]; then
+        python_diameter "$tool"
+      elif [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         log=$(mktemp)
         { DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${packages[$tool]}" ||
           { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${packages[$tool]}"; }; } >"$log" 2>&1 ||

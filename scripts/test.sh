@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 tier=${TIER:-ci}
 command -v go >/dev/null || { echo "test: go is missing; install Go $(awk '/^go /{print $2}' go.mod) or later from https://go.dev/dl" >&2; exit 1; }
-for tool in sipp protoc dig named tshark chromium baresip; do
+for tool in sipp protoc dig named tshark chromium baresip python-diameter freeDiameterd; do
   path=$(scripts/need.sh "$tool")
   PATH=$(dirname "$path"):$PATH
 done
