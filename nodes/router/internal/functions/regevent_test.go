@@ -24,10 +24,11 @@ type watcher struct {
 	known            map[string]map[string]string // identity -> URI of each contact that is there -> its id
 	events           []string                     // "identity uri event" of the last NOTIFY, in its order
 	identities       []string
-	silent           bool // does not answer NOTIFYs
-	refuse           int  // status of answers, 0 is 200
-	partial          bool // documents may tell of changes alone
-	partials         int  // those that did
+	silent           bool          // does not answer NOTIFYs
+	refuse           int           // status of answers, 0 is 200
+	partial          bool          // documents may tell of changes alone
+	partials         int           // those that did
+	at               func() string // where SUBSCRIBEs go; nil: to the first router
 }
 
 func (w *world) watcher(callID string) *watcher {
@@ -151,7 +152,11 @@ func (s *watcher) subscribe(headers ...string) *sip.Message {
 	if !slices.ContainsFunc(headers, func(h string) bool { return strings.HasPrefix(h, "Contact:") }) {
 		headers = append(headers, "Contact: <sip:watcher@1.2.3.4:5060>")
 	}
-	s.edge.Send(scscf, fmt.Sprintf(`
+	to5054 := scscf
+	if s.at != nil {
+		to5054 = s.at()
+	}
+	s.edge.Send(to5054, fmt.Sprintf(`
 SUBSCRIBE %s SIP/2.0
 Route: %s
 Record-Route: <sip:10.1.0.2:5058;transport=TCP;lr>
