@@ -30,10 +30,10 @@ func TestSiteOnCassandra(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := newSiteLab(t, "127.36.9")
+	s := newSiteLabAlone(t, "127.36.9")
 	s.options = fmt.Sprintf("store_engine=cassandra\ncassandra_directory=%s\ncassandra_heap_mb=320\ncassandra_ring_delay=1000\n", home)
 	s.environ = []string{"JAVA_TOOL_OPTIONS=-XX:TieredStopAtLevel=1"} // the test is over before the better compiler has paid
-	s.patience = 3 * time.Minute
+	s.patience = 5 * time.Minute
 	c := serveCallbacks(t, "127.36.9.252")
 	began := time.Now()
 	step := func(what string) { t.Helper(); t.Logf("%5.1f s: %s", time.Since(began).Seconds(), what) }
@@ -50,7 +50,7 @@ func TestSiteOnCassandra(t *testing.T) {
 
 	two := s.nodes[2]
 	two.must(syscall.Kill(two.cassandraPID(), syscall.SIGKILL))
-	two.eventually(10*time.Second, func() error {
+	two.eventually(20*time.Second, func() error {
 		code, _, err := two.get(fmt.Sprintf("http://%s:9980/readyz", two.address))
 		if err != nil || code == 200 {
 			return fmt.Errorf("it is ready without its Cassandra (%v)", err)

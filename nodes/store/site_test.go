@@ -40,6 +40,12 @@ type siteLab struct {
 func newSiteLab(t *testing.T, network string) *siteLab {
 	t.Helper()
 	t.Parallel()
+	return newSiteLabAlone(t, network)
+}
+
+// newSiteLabAlone is a site whose test runs beside no other.
+func newSiteLabAlone(t *testing.T, network string) *siteLab {
+	t.Helper()
 	s := &siteLab{t: t, net: network, nodes: map[int]*lab{}, patience: 40 * time.Second, engine: serveEngine(t, memory.New(), network+".250")}
 	var err error
 	if s.deployment, err = pki.NewDeploymentCA("lab"); err != nil {
@@ -157,6 +163,35 @@ func (s *siteLab) remove(index int) {
 type engineServer struct {
 	engine  engine.Engine
 	address string
+
+	mu    sync.Mutex
+	away  bool // nobody gets through
+	conns map[net.Conn]bool
+}
+
+// cut separates every node from the engine, or lets them through again. What was on its way is lost, done or not.
+func (s *engineServer) cut(away bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.away = away
+	if away {
+		for c := range s.conns {
+			_ = c.Close()
+		}
+		clear(s.conns)
+	}
+}
+
+// admit keeps a connection, unless nobody gets through.
+func (s *engineServer) admit(c net.Conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.away {
+		_ = c.Close()
+		return false
+	}
+	s.conns[c] = true
+	return true
 }
 
 type engineCall struct {
@@ -181,16 +216,19 @@ func serveEngine(t *testing.T, e engine.Engine, ip string) *engineServer {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = ln.Close() })
+	s := &engineServer{engine: e, address: ln.Addr().String(), conns: map[net.Conn]bool{}}
 	go func() {
 		for {
 			conn, err := ln.Accept()
 			if err != nil {
 				return
 			}
-			go serveEngineTo(conn, e)
+			if s.admit(conn) {
+				go serveEngineTo(conn, e)
+			}
 		}
 	}()
-	return &engineServer{engine: e, address: ln.Addr().String()}
+	return s
 }
 
 func serveEngineTo(conn net.Conn, e engine.Engine) {

@@ -95,6 +95,7 @@ const logging = `<configuration>
     <filter class="ch.qos.logback.classic.filter.ThresholdFilter"><level>ERROR</level></filter>
     <encoder><pattern>%%-5level %%logger{0}: %%msg%%n%%ex{3}</pattern></encoder>
   </appender>
+  <logger name="org.apache.cassandra.security.PEMReader" level="WARN"/>
   <root level="INFO"><appender-ref ref="FILE"/><appender-ref ref="OUT"/></root>
 </configuration>
 `

@@ -54,10 +54,6 @@ func (r *Ring) Raise(ctx context.Context) error {
 
 // replicate moves the number of replicas to what want says for the nodes that there are.
 func (r *Ring) replicate(ctx context.Context, want func(nodes int) int) error {
-	session, err := r.Session()
-	if err != nil {
-		return err
-	}
 	members, err := r.Members(ctx)
 	if err != nil {
 		return err
@@ -70,6 +66,10 @@ func (r *Ring) replicate(ctx context.Context, want func(nodes int) int) error {
 		}
 	}
 	for {
+		session, err := r.Session()
+		if err != nil {
+			return err
+		}
 		by, err := replicationOf(ctx, session, Keyspace)
 		if err != nil {
 			return err
@@ -79,9 +79,9 @@ func (r *Ring) replicate(ctx context.Context, want func(nodes int) int) error {
 		case now == to:
 			return nil
 		case now < to:
-			err = r.step(ctx, session, by, now+1)
+			err = r.step(ctx, by, now+1)
 		default:
-			err = r.step(ctx, session, by, now-1)
+			err = r.step(ctx, by, now-1)
 		}
 		if err != nil {
 			return err
@@ -91,7 +91,7 @@ func (r *Ring) replicate(ctx context.Context, want func(nodes int) int) error {
 
 // step changes the number of replicas by one. A repair comes after a raise, and before a lowering: the nodes that stay
 // must hold everything.
-func (r *Ring) step(ctx context.Context, session *gocql.Session, by map[string]int, to int) error {
+func (r *Ring) step(ctx context.Context, by map[string]int, to int) error {
 	site := r.Node().Datacenter
 	raise := to > by[site]
 	if !raise {
@@ -100,6 +100,10 @@ func (r *Ring) step(ctx context.Context, session *gocql.Session, by map[string]i
 		}
 	}
 	by[site] = to
+	session, err := r.Session() // a long repair may have outlived an earlier one
+	if err != nil {
+		return err
+	}
 	if err := change(ctx, session, `ALTER KEYSPACE `+Keyspace+` WITH replication = `+replicationText(by)); err != nil {
 		return fmt.Errorf("setting the replicas to %d: %w", to, err)
 	}

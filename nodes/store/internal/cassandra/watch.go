@@ -121,7 +121,9 @@ func (w *Watch) look(ctx context.Context) error {
 	var bootstrapped string
 	if err := session.Query(`SELECT bootstrapped FROM system.local WHERE key = 'local'`).WithContext(ctx).
 		Consistency(gocql.One).Scan(&bootstrapped); err != nil {
-		w.disconnect() // gocql is slow to find back to a single host
+		if !errors.Is(err, context.DeadlineExceeded) {
+			w.disconnect() // gocql is slow to find back to a single host
+		}
 		return fmt.Errorf("asking Cassandra for its state: %w", err)
 	}
 	if bootstrapped != "COMPLETED" {

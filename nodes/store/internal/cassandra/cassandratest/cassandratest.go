@@ -141,8 +141,8 @@ func (n *Node) Await(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
 	if err := n.Driver.Watch.Await(ctx); err != nil {
-		said, _ := os.ReadFile(filepath.Join(n.Settings.Directory, "output"))
-		return fmt.Errorf("%w; its output: %s", err, said[max(0, len(said)-4000):])
+		said, _ := os.ReadFile(filepath.Join(n.Settings.Directory, "logs", "system.log"))
+		return fmt.Errorf("%w; the end of its log: %s", err, said[max(0, len(said)-4000):])
 	}
 	return nil
 }
