@@ -66,6 +66,7 @@ type Decision struct {
 	reply   *sip.Message
 	targets []Target
 	silent  bool
+	once    bool
 }
 
 // Target is one place a request goes to.
@@ -97,6 +98,16 @@ func AnswerReason(r *Request, status int, agent, why string) Decision {
 
 // AnswerWith answers with a message made by sip.Message.NewResponse.
 func AnswerWith(m *sip.Message) Decision { return Decision{reply: m} }
+
+// Once makes an answer one of which nothing is kept (RFC 3261 8.2.7): a retransmission of the request is decided on anew. It
+// is for answers that cost no more to make than to keep, such as challenges; they need a To tag of StatelessTag.
+func (d Decision) Once() Decision {
+	d.once = true
+	return d
+}
+
+// StatelessTag makes a To tag that is the same for retransmissions of a request.
+func StatelessTag(m *sip.Message) string { return transaction.StatelessTag(m) }
 
 // Silence drops the request: an ACK that leads nowhere.
 func Silence() Decision { return Decision{silent: true} }

@@ -167,6 +167,9 @@ func (s *stage) apply(d Decision) {
 	case s.cancelled && x.method == sip.INVITE:
 		s.settle(s.req.NewResponse(487, "", transaction.NewTag()))
 	case d.reply != nil:
+		if d.once && s.up == nil && x.tx != nil {
+			x.tx.Forget()
+		}
 		s.settle(d.reply)
 	case d.silent && x.tx == nil:
 		x.life.end()

@@ -19,6 +19,7 @@ type Server struct {
 	Request *sip.Message // nil once a final response has been sent
 	owner   any
 	cancel  *sip.Message // a CANCEL that came before the owner
+	forget  bool         // nothing is kept of the final response
 }
 
 // SetOwner keeps something of the User's with the transaction while it lives. A CANCEL that has overtaken it on another
@@ -103,7 +104,7 @@ func (tx *Server) advance(m *sip.Message, b []byte) (send bool) {
 			tx.interval, tx.resendAt = t1, now.Add(t1) // timer G
 		}
 		tx.end(now.Add(64 * t1)) // timer H
-	case tx.flow.Reliable():
+	case tx.flow.Reliable(), tx.forget:
 		tx.finish()
 	default:
 		tx.state = terminated
@@ -144,6 +145,14 @@ func (tx *Server) finish() {
 	tx.state, tx.last, tx.ringing, tx.Request, tx.owner, tx.cancel = terminated, nil, nil, nil, nil, nil
 	tx.layer.wheel.stop(&tx.timer)
 	tx.layer.table.removeServer(tx.key)
+}
+
+// Forget has nothing kept of the final response to a request other than INVITE: a retransmission makes a transaction of its
+// own (RFC 3261 8.2.7).
+func (tx *Server) Forget() {
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	tx.forget = true
 }
 
 // Abandon ends a transaction without an answer: a non-INVITE request that timed out (RFC 4320 4.2).

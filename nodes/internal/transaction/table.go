@@ -172,3 +172,12 @@ func NewTag() string {
 	_, _ = rand.Read(raw[:]) // never fails since Go 1.24
 	return hex.EncodeToString(raw[:])
 }
+
+// StatelessTag makes a tag that is the same for retransmissions of a request on this node, and cannot be guessed elsewhere.
+func StatelessTag(m *sip.Message) string {
+	var k key
+	k.mix(m.CallID())
+	k.mix(m.Get(sip.Via))
+	k.mix(m.Get(sip.CSeq))
+	return hex.EncodeToString(binary.BigEndian.AppendUint64(nil, k[0]))
+}
