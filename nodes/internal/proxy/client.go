@@ -24,7 +24,8 @@ func (c *Core) Send(ctx context.Context, t Target) (*Reply, error) {
 	if m.Method == sip.INVITE || m.Method == sip.ACK || m.Method == sip.CANCEL {
 		return nil, fmt.Errorf("%w: %s", ErrMethod, m.Method)
 	}
-	x := &exchange{core: c, method: m.Method, mark: markOf(m), life: life{parent: c.ctx}}
+	// It has no mark: it did not come here, and the next proxy of ours would take it for one that comes back.
+	x := &exchange{core: c, method: m.Method, life: life{parent: c.ctx}}
 	own := &origin{answer: make(chan *Reply, 1)}
 	s := &stage{x: x, fn: "client", h: own, req: m.Outline(), pending: 1, counted: true}
 	x.root = s

@@ -36,7 +36,9 @@ func TestRequestsOfTheNodeItself(t *testing.T) {
 		}}, proxytest.Names{
 			"server.test": {"tcp:10.2.0.9:5060", "tcp:10.2.0.2:5060"}, // the first one refuses
 			"gone.test":   {"tcp:10.2.0.9:5060"},
+			"other.test":  {"tcp:10.2.0.3:5060"},
 		}, transporttest.TCP("", "10.2.0.1:5060"), transporttest.UDP("", "10.2.0.1:5060"))
+		proxytest.Start(t, ctx, n, proxy.Config{Accept: func(*sip.Message, proxy.Flow) proxy.Function { return teapot{} }}, proxytest.Names{}, transporttest.TCP("", "10.2.0.3:5060"))
 		send := func(method, uri string, patience, liveness time.Duration) (*proxy.Reply, error) {
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
@@ -64,6 +66,7 @@ func TestRequestsOfTheNodeItself(t *testing.T) {
 		}()
 		expect("sip:a@server.test", 0, 202, proxy.Received)
 		expect("sip:a@teapot.test", 0, 420, proxy.Received)
+		expect("sip:a@other.test", 0, 420, proxy.Received) // another proxy of ours sees no loop
 		expect("sip:a@gone.test", 0, 503, proxy.Unreachable)
 		expect("sip:a@unknown.test", 0, 404, proxy.Unreachable)
 		start := time.Now()

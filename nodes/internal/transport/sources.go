@@ -42,7 +42,9 @@ func (s *sources) leave(a netip.Addr) {
 }
 
 // limits tells whether connections to a listener are counted.
-func (l *Layer) limits(ln Listener) bool { return l.cfg.LimitedListener == "" || l.cfg.LimitedListener == ln.Name }
+func (l *Layer) limits(ln Listener) bool {
+	return l.cfg.LimitedListener == "" || l.cfg.LimitedListener == ln.Name
+}
 
 // counted is a socket that leaves when it is closed.
 type counted struct {

@@ -29,8 +29,8 @@ func newMetrics(reg prometheus.Registerer, e *Edge) *metrics {
 			Name: "ims_edge_requests_total", Help: "SIP requests by method.",
 		}, []string{"method"}),
 		subscribes: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "ims_edge_subscribes_total", Help: "SUBSCRIBEs to the registration state of users, by class of answer.",
-		}, []string{"outcome"}),
+			Name: "ims_edge_subscribes_total", Help: "SUBSCRIBEs to the registration state of users, by SIP status; 0 is no answer.",
+		}, []string{"status"}),
 		ended: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "ims_edge_ended_registrations_total", Help: "Registrations that the network has ended while they lasted here.",
 		}),

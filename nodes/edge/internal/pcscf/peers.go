@@ -34,7 +34,9 @@ func (s *settings) kind(at netip.AddrPort) kind {
 }
 
 // Peer tells the addresses of other networks and of PBXs.
-func (e *Edge) Peer(a netip.Addr) bool { return e.settings.Load().kind(netip.AddrPortFrom(a, 0)) != phone }
+func (e *Edge) Peer(a netip.Addr) bool {
+	return e.settings.Load().kind(netip.AddrPortFrom(a, 0)) != phone
+}
 
 func addresses(texts []string) map[netip.Addr]bool {
 	out := make(map[netip.Addr]bool, len(texts))

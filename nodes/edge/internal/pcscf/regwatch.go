@@ -183,7 +183,7 @@ func (e *Edge) subscribe(ctx context.Context, w *watch) {
 	if err == nil {
 		status = reply.Msg.Status
 	}
-	e.metrics.subscribes.WithLabelValues(outcome(status)).Inc()
+	e.metrics.subscribes.WithLabelValues(strconv.Itoa(status)).Inc()
 	if status/100 != 2 {
 		e.deps.Log.Debug("watching a user", "aor", w.aor, "status", status, "error", err)
 	}
@@ -206,13 +206,6 @@ func (e *Edge) subscribe(ctx context.Context, w *watch) {
 		w.wait = min(max(retryFirst, 2*w.wait), retryMost)
 		w.due = now.Add(w.wait)
 	}
-}
-
-func outcome(status int) string {
-	if status == 0 {
-		return "unanswered"
-	}
-	return strconv.Itoa(status/100) + "xx"
 }
 
 // granted takes a 2xx: the dialog, and how long it lasts. It is refreshed when half of that is over, or 600 s before its end
