@@ -122,3 +122,23 @@ func TestServerThatDies(t *testing.T) {
 		})
 	}
 }
+
+// Two users' servers send calls to each other's user. The circle ends soon, and with an answer.
+func TestServersThatDivertInACircle(t *testing.T) {
+	t.Parallel()
+	a, b, c := phone.Subscriber(t, shared, ""), phone.Subscriber(t, shared, ""), phone.Subscriber(t, shared, "")
+	to, from := serve(t, "-does", "divert", "-to", c.URI()), serve(t, "-does", "divert", "-to", b.URI())
+	for p, s := range map[*phone.Phone]*server{b: to, c: from} {
+		p.Criteria(shared, profile(criterion(1, 1, 1, s.uri("tcp"))))
+		p.PickUp()
+	}
+	a.Start()
+	register(t, a, b, c)
+	final := a.Invite(b.URI()).Final(10 * time.Second)
+	if final.Status() != 482 && final.Status() != 483 {
+		t.Errorf("the caller gets %d", final.Status())
+	}
+	if n := to.count("INVITE"); n < 2 || n > 70 {
+		t.Errorf("the call went round %d times", n)
+	}
+}

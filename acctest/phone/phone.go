@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -41,6 +42,7 @@ type Phone struct {
 	own   map[string]*Call
 
 	registered bool
+	busy       atomic.Bool
 }
 
 // Message is what came in.
@@ -106,11 +108,9 @@ func (p *Phone) read() {
 	}
 }
 
+// take answers first, so that what the test sees is answered.
 func (p *Phone) take(m *Message) {
 	p.mu.Lock()
-	p.log = append(p.log, m)
-	close(p.news)
-	p.news = make(chan struct{})
 	call := p.own[m.CallID().Value()]
 	p.mu.Unlock()
 	switch {
@@ -119,6 +119,11 @@ func (p *Phone) take(m *Message) {
 	case m.Status() == 0 && p.Answer != nil:
 		p.Answer(m)
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.log = append(p.log, m)
+	close(p.news)
+	p.news = make(chan struct{})
 }
 
 // Status of a response, 0 of a request.
@@ -143,12 +148,16 @@ func (m *Message) ToTag() string {
 	return tag
 }
 
+var compact = map[string]string{"Via": "v", "From": "f", "To": "t", "Call-ID": "i", "Contact": "m"} //nolint:gochecknoglobals // RFC 3261 7.3.3
+
 // Lines are the values of a header, one for each line, as they stand on the wire.
 func (m *Message) Lines(name string) []string {
 	var out []string
 	head, _, _ := strings.Cut(m.Raw, "\r\n\r\n")
+	head = strings.NewReplacer("\r\n ", " ", "\r\n\t", " ").Replace(head)
 	for _, line := range strings.Split(head, "\r\n") {
-		if key, value, ok := strings.Cut(line, ":"); ok && strings.EqualFold(strings.TrimSpace(key), name) {
+		key, value, ok := strings.Cut(line, ":")
+		if key = strings.TrimSpace(key); ok && (strings.EqualFold(key, name) || strings.EqualFold(key, compact[name])) {
 			out = append(out, strings.TrimSpace(value))
 		}
 	}

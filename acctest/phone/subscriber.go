@@ -29,6 +29,17 @@ func Subscriber(t testing.TB, d *deployment.Deployment, criteria string) *Phone 
 	return p
 }
 
+// Criteria changes the filter criteria of the subscriber.
+func (p *Phone) Criteria(d *deployment.Deployment, document string) {
+	p.t.Helper()
+	err := d.Provisioning().UpdateSubscriber(p.t.Context(), provisioning.Subscriber{
+		PublicIDs: []string{p.URI()}, PrivateID: p.Name + "@" + d.Domain, Realm: d.Domain, FilterCriteria: document,
+	})
+	if err != nil {
+		p.t.Fatalf("changing %s: %v", p.URI(), err)
+	}
+}
+
 // Device is a phone by a name that may be provisioned already, at the first edge.
 func Device(t testing.TB, d *deployment.Deployment, name string) *Phone {
 	t.Helper()
@@ -45,6 +56,10 @@ func (p *Phone) PickUp() *Phone {
 		switch m.Method() {
 		case "ACK":
 		case "INVITE":
+			if p.busy.Load() {
+				p.Reply(m, 486, p.Tag())
+				return
+			}
 			p.Reply(m, 180, p.Tag(), p.Contact())
 			p.Reply(m, 200, p.Tag(), p.Contact(), "Content-Type: application/sdp", "\n"+SDP)
 		default:
@@ -54,6 +69,9 @@ func (p *Phone) PickUp() *Phone {
 	p.Start()
 	return p
 }
+
+// Busy lets a phone that picks up refuse calls by 486, or take them again.
+func (p *Phone) Busy(yes bool) { p.busy.Store(yes) }
 
 // Ring makes the phone ring without an end: it is cancelled, and says 200 to whatever else comes.
 func (p *Phone) Ring() *Phone {

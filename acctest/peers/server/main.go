@@ -8,6 +8,7 @@
 //	status    the answers of -status, in order ("603", "180,503"); with -contact, or this server's own
 //	return    gives the request back (a proxy on ISC); -before is an answer of its own before that, -after one behind it
 //	fork      gives the request back twice with the same Route, the second time to -to
+//	divert    sends the request to -to instead
 //	b2bua     ends the call here and makes another one back over the same Route
 //
 // It prints one JSON line for its address, and one for every request that comes in.
@@ -28,7 +29,7 @@ func main() {
 	s := &server{out: json.NewEncoder(os.Stdout), branches: map[string]*branch{}, exchanges: map[string]*exchange{}, legs: map[string]*leg{}}
 	flag.StringVar(&s.does, "does", "return", "what to do")
 	flag.StringVar(&s.contact, "contact", "", "Contact of redirections")
-	flag.StringVar(&s.to, "to", "", "second target of fork")
+	flag.StringVar(&s.to, "to", "", "second target of fork, target of divert")
 	status := flag.String("status", "", "answers")
 	flag.IntVar(&s.before, "before", 0, "answer before a request is given back")
 	flag.IntVar(&s.after, "after", 0, "answer after a request was given back")
@@ -114,6 +115,8 @@ func (s *server) request(x *exchange) {
 		}
 	case "fork":
 		s.forward(x, x.request.uri)
+		s.forward(x, s.to)
+	case "divert":
 		s.forward(x, s.to)
 	case "b2bua":
 		s.bridge(x)
