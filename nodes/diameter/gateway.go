@@ -18,6 +18,7 @@ import (
 	"github.com/clearwater-ims/clearwater/nodes/config"
 	"github.com/clearwater-ims/clearwater/nodes/diameter/internal/cx"
 	"github.com/clearwater-ims/clearwater/nodes/diameter/internal/dictionary"
+	"github.com/clearwater-ims/clearwater/nodes/diameter/internal/hssrole"
 	"github.com/clearwater-ims/clearwater/nodes/diameter/internal/peer"
 	"github.com/clearwater-ims/clearwater/nodes/diameter/internal/wire"
 	"github.com/clearwater-ims/clearwater/nodes/internal/resolve"
@@ -103,6 +104,28 @@ func newGateway(ctx context.Context, n *service.Node, rows cx.Rows) (*gateway, e
 		}
 	})
 	return g, nil
+}
+
+// newHome offers our subscriber master to the S-CSCFs and I-CSCFs of other cores (hss_role).
+func newHome(ctx context.Context, n *service.Node, m hssrole.Master, rows hssrole.Rows) (*gateway, error) {
+	dict, err := dictionary.Load()
+	if err != nil {
+		return nil, err
+	}
+	o := n.Options()
+	_, accepting, err := secure(n, o)
+	if err != nil {
+		return nil, err
+	}
+	g := &gateway{transport: &http.Transport{}}
+	home := hssrole.New(hssrole.Deps{Master: m, Rows: rows, Host: identityOf(o), Realm: o.HomeDomain, Log: n.Log, Metrics: n.Metrics})
+	g.node, err = peer.New(peer.Config{
+		Host: identityOf(o), Realm: o.HomeDomain, Applications: []uint32{wire.Cx}, Watchdog: o.DiameterWatchdog, Connect: greetTimeout, CheckHost: o.CheckDestinationHost,
+	}, peer.Deps{Dictionary: dict, Handlers: map[uint32]peer.Handler{wire.Cx: home.Serve}, Log: n.Log, Metrics: n.Metrics})
+	if err != nil {
+		return nil, fmt.Errorf("preparing Diameter (hs_diameteridentity): %w", err)
+	}
+	return g, g.listen(ctx, o, accepting)
 }
 
 // hostPort resolves host:port.

@@ -66,12 +66,17 @@ func start(ctx context.Context, n *service.Node) (service.Running, error) {
 	r := &node{store: store, going: make(chan struct{}), left: make(chan struct{})}
 	r.leave = sync.OnceFunc(func() { close(r.going) })
 	var who subscriberSource = m
-	if n.Options().ExternalHSS() {
-		var err error
-		if r.peers, err = newGateway(ctx, n, rows); err != nil {
-			return nil, err
+	var err error
+	switch o := n.Options(); {
+	case o.ExternalHSS():
+		if r.peers, err = newGateway(ctx, n, rows); err == nil {
+			who = r.peers
 		}
-		who = r.peers
+	case o.HSSRole:
+		r.peers, err = newHome(ctx, n, m, rows)
+	}
+	if err != nil {
+		return nil, err
 	}
 	if err := r.listen(ctx, n, who, db); err != nil {
 		return nil, err
