@@ -61,20 +61,30 @@ func (t *tool) configCommand() *cobra.Command {
 	diff := &cobra.Command{Use: "diff TYPE", Short: "Show how the local copy differs from what is in force (exit code 1 if it does)", Args: typed, RunE: func(c *cobra.Command, a []string) error {
 		return t.diff(c.Context(), a[0], o)
 	}}
+	show := &cobra.Command{Use: "show TYPE", Short: "Print a document as it is in force", Args: typed, RunE: func(c *cobra.Command, a []string) error {
+		doc, err := t.fetch(c.Context(), a[0])
+		if err == nil {
+			t.printf("%s", doc.Text)
+		}
+		return err
+	}}
+	remove := &cobra.Command{Use: "remove TYPE", Short: "Take a document out of force", Args: typed, RunE: func(c *cobra.Command, a []string) error {
+		return t.removeDocument(c.Context(), a[0], o)
+	}}
 	list := &cobra.Command{Use: "list", Short: "List the documents, their revisions and authors", Args: args(cobra.NoArgs), RunE: func(c *cobra.Command, _ []string) error {
 		return t.list(c.Context())
 	}}
 	sync := &cobra.Command{Use: "sync", Short: "Show which revision of each document is in force on each node (exit code 1 unless it is the newest everywhere)",
 		Args: args(cobra.NoArgs), RunE: func(c *cobra.Command, _ []string) error { return t.sync(c.Context(), o.wait) }}
 	sync.Flags().DurationVar(&o.wait, "wait", 0, "wait so long for the nodes to take the newest revisions over, such as 30s")
-	for _, c := range []*cobra.Command{download, upload} {
+	for _, c := range []*cobra.Command{download, upload, remove} {
 		c.Flags().BoolVar(&o.autoconfirm, "autoconfirm", false, "do not ask")
 	}
 	upload.Flags().BoolVar(&o.force, "force", false, "upload an empty document too (root only); what the store refuses stays refused")
 	for _, c := range []*cobra.Command{download, upload, diff} {
 		c.Flags().StringVar(&o.dir, "dir", "", "folder of local copies (default ~/clearwater-config-manager/<user>)")
 	}
-	return group("config", "Configuration of the deployment", append(t.historyCommands(typed), list, download, upload, diff, sync)...)
+	return group("config", "Configuration of the deployment", append(t.historyCommands(typed), list, show, download, upload, remove, diff, sync)...)
 }
 
 // folder is where local copies are; old ones are removed.

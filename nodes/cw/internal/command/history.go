@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/clearwater-ims/clearwater/nodes/api/management"
+	"github.com/clearwater-ims/clearwater/nodes/config"
 )
 
 // historyCommands show earlier states of a document and go back to one.
@@ -139,5 +140,35 @@ func (t *tool) rollback(ctx context.Context, typ string, revision int64, o confi
 		return fmt.Errorf("rolling %s back: %w", typ, err)
 	}
 	t.printf("%s is now at revision %d, with the text of revision %d; cw config sync shows the nodes taking it over\n", typ, stored.Revision, revision)
+	return nil
+}
+
+// removeDocument puts an empty text in force, which is none.
+func (t *tool) removeDocument(ctx context.Context, typ string, o configOptions) error {
+	if typ == config.SharedFile {
+		return usageError{errors.New("a deployment cannot be without its shared_config")}
+	}
+	now, err := t.fetch(ctx, typ)
+	if err != nil {
+		return fmt.Errorf("removing %s: %w", typ, err)
+	}
+	if now.Text == "" {
+		t.printf("there is no %s: nothing to do\n", typ)
+		return nil
+	}
+	t.printf("%s", unified(typ+" in force", "nothing", now.Text, ""))
+	if !o.autoconfirm && !t.confirm("Take this out of force?") {
+		return errors.New("nothing was changed")
+	}
+	stored, err := store(ctx, t, func(ctx context.Context, c *management.Client) (*management.Document, error) {
+		return c.PutConfig(ctx, management.Document{Type: typ, Revision: now.Revision, Author: t.operatorName()})
+	})
+	if management.StatusOf(err) == http.StatusConflict {
+		return fmt.Errorf("%s was changed meanwhile: look at it again", typ)
+	}
+	if err != nil {
+		return fmt.Errorf("removing %s: %w", typ, err)
+	}
+	t.printf("%s is out of force since revision %d; cw config rollback brings it back\n", typ, stored.Revision)
 	return nil
 }

@@ -65,3 +65,16 @@ func TestSyncCountsRestarts(t *testing.T) {
 	}}
 	w.fails(t, 1, "after its restart", "", "config", "sync")
 }
+
+func TestShowAndRemove(t *testing.T) {
+	w := newWorld(t)
+	w.must(t, "home_domain=example.com", "config", "show", "shared_config")
+	w.fails(t, 2, "cannot be without", "", "config", "remove", "shared_config", "--autoconfirm")
+	w.must(t, "nothing to do", "config", "remove", "shared_ifcs")
+	w.change("shared_ifcs", "<SharedIFCsSets/>\n")
+	w.fails(t, 1, "nothing was changed", "n\n", "config", "remove", "shared_ifcs")
+	w.must(t, "is out of force", "config", "remove", "shared_ifcs", "--autoconfirm")
+	if d := w.document("shared_ifcs"); d.Text != "" || d.Author != "anna" {
+		t.Errorf("it is %+v", d)
+	}
+}

@@ -20,7 +20,7 @@ func criteria(typ, text string) error {
 	} else {
 		_, broken, err = ifc.ParseFallback(text)
 	}
-	if err = errors.Join(append(broken, err)...); err != nil {
+	if err = errors.Join(append(broken, err, structure(text))...); err != nil {
 		return fmt.Errorf("%s: %w", typ, err)
 	}
 	return nil

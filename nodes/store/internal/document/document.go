@@ -26,6 +26,9 @@ func Validate(typ, text, old string, local *config.Options) (warnings []string, 
 	if len(text) > MaxText {
 		return nil, fmt.Errorf("%s has %d bytes, allowed are %d", typ, len(text), MaxText)
 	}
+	if typ != config.SharedFile && strings.TrimSpace(text) == "" {
+		return nil, nil // it goes out of force
+	}
 	switch typ {
 	case config.SharedFile:
 		return shared(text, old, local)

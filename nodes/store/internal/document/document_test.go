@@ -16,6 +16,9 @@ func local() *config.Options {
 	return o
 }
 
+const criterion = `<InitialFilterCriteria><Priority>1</Priority><TriggerPoint><ConditionTypeCNF>1</ConditionTypeCNF><SPT><ConditionNegated>0</ConditionNegated>` +
+	`<Group>0</Group><Method>INVITE</Method></SPT></TriggerPoint><ApplicationServer><ServerName>sip:as.example.com</ServerName><DefaultHandling>0</DefaultHandling></ApplicationServer></InitialFilterCriteria>`
+
 func TestValidate(t *testing.T) {
 	for name, c := range map[string]struct {
 		typ, text, old string
@@ -44,7 +47,7 @@ func TestValidate(t *testing.T) {
 		"bgcf, text in route": {"bgcf_json", "{\"routes\":[\n{\"domain\":\"d\",\"route\":\"sip:x\"}]}", "", "line 2: routes.route must be a JSON array, not a string", 0},
 		"bgcf, syntax":        {"bgcf_json", "{\n\"routes\": [}\n", "", "line 2", 0},
 		"bgcf, cut off":       {"bgcf_json", `{"routes":[`, "", "ends too early", 0},
-		"bgcf, empty":         {"bgcf_json", ``, "", "ends too early", 0},
+		"bgcf, removed":       {"bgcf_json", ``, "", "", 0},
 		"bgcf, more":          {"bgcf_json", `{"routes":[]}{}`, "", "more after", 0},
 
 		"scscf":             {"scscf_json", `{"s-cscfs":[{"server":"sip:s:5054;transport=TCP","priority":0,"weight":100,"capabilities":[1]}]}`, "", "", 0},
@@ -65,6 +68,14 @@ func TestValidate(t *testing.T) {
 		"ifcs, criterion":   {"shared_ifcs", `<SharedIFCsSets><SharedIFCsSet><SetID>4</SetID><InitialFilterCriteria/></SharedIFCsSet></SharedIFCsSets>`, "", "set 4: criterion 1", 0},
 		"ifcs, not closed":  {"fallback_ifcs", `<a><b></a>`, "", "not XML", 0},
 		"ifcs, no element":  {"fallback_ifcs", `text`, "", "no XML element", 0},
+		"ifcs, whole":       {"fallback_ifcs", "<FallbackIFCsSet>" + criterion + "</FallbackIFCsSet>", "", "", 0},
+		"ifcs, misspelled":  {"fallback_ifcs", "<FallbackIFCsSet>\n" + strings.ReplaceAll(criterion, "DefaultHandling", "DefaultHandlin") + "</FallbackIFCsSet>", "", "line 2: DefaultHandlin may not stand in ApplicationServer, allowed are ServerName", 0},
+		"ifcs, in text":     {"fallback_ifcs", "<FallbackIFCsSet>" + strings.ReplaceAll(criterion, "INVITE", "<b>INVITE</b>") + "</FallbackIFCsSet>", "", "b may not stand in Method, which holds text", 0},
+		"ifcs, no CNF":      {"fallback_ifcs", "<FallbackIFCsSet>" + strings.ReplaceAll(criterion, "<ConditionTypeCNF>1</ConditionTypeCNF>", "") + "</FallbackIFCsSet>", "", "ConditionTypeCNF", 0},
+		"ifcs, no priority": {"fallback_ifcs", "<FallbackIFCsSet>" + strings.ReplaceAll(criterion, "<Priority>1</Priority>", "") + "</FallbackIFCsSet>", "", "has 0 Priority, allowed is 1", 0},
+		"ifcs, two servers": {"fallback_ifcs", "<FallbackIFCsSet>" + strings.ReplaceAll(criterion, "</SPT>", "</SPT><SPT><Group>0</Group></SPT>") + "</FallbackIFCsSet>", "", "exactly one of", 0},
+		"ifcs, extension":   {"fallback_ifcs", "<FallbackIFCsSet>" + strings.ReplaceAll(criterion, "</ApplicationServer>", "<Extension><X><Y/></X></Extension></ApplicationServer>") + "</FallbackIFCsSet>", "", "", 0},
+		"ifcs, twice":       {"fallback_ifcs", "<FallbackIFCsSet>" + strings.ReplaceAll(criterion, "<DefaultHandling>0</DefaultHandling>", "<DefaultHandling>0</DefaultHandling><DefaultHandling>0</DefaultHandling>") + "</FallbackIFCsSet>", "", "2 DefaultHandling", 0},
 		"too large":         {"sas_json", `{"x":"` + strings.Repeat("x", document.MaxText) + `"}`, "", "allowed are 1048576", 0},
 		"scscf, not a list": {"scscf_json", `{"s-cscfs":{}}`, "", "s-cscfs must be a JSON array", 0},
 	} {

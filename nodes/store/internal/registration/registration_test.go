@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -309,4 +310,27 @@ func BenchmarkApply(b *testing.B) {
 			}
 		}
 	})
+}
+
+// TestUnknownFieldsOfNewerRecordsSurvive changes a record that a newer version has written with a field of its own.
+func TestUnknownFieldsOfNewerRecordsSurvive(t *testing.T) {
+	e := memory.New()
+	s := newService(e, time.Now, nil)
+	apply(t, s, bind("sip:a@example.com", "one", time.Hour))
+	row, err := e.Get(t.Context(), "_registrations", "sip:a@example.com")
+	if err != nil {
+		t.Fatal(err)
+	}
+	newer := append(row.Value, 0xa2, 0x06, 0x03, 'n', 'e', 'w') // field 100, text "new"
+	if _, done, err := e.Commit(t.Context(), engine.Swap("_registrations", "sip:a@example.com", row.Version, newer)); err != nil || !done {
+		t.Fatal(done, err)
+	}
+	apply(t, s, bind("sip:a@example.com", "two", time.Hour))
+	apply(t, s, &registrations.ApplyRequest{Aor: "sip:a@example.com", Impi: "i", Remove: []string{"one"}})
+	if row, err = e.Get(t.Context(), "_registrations", "sip:a@example.com"); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(row.Value), "\xa2\x06\x03new") || !strings.Contains(string(row.Value), "two") {
+		t.Errorf("the record is %q", row.Value)
+	}
 }

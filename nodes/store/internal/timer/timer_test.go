@@ -444,3 +444,29 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// TestUnknownFieldsOfNewerTimersSurvive changes and pops a timer that a newer version has written with a field of its own.
+func TestUnknownFieldsOfNewerTimersSurvive(t *testing.T) {
+	inFakeTime(t, func(t *testing.T, b *bench) {
+		timer := &Timer{Id: "00000000000000aa", Replicas: 2, Interval: 10, RepeatFor: 30, Uri: "http://x/", Opaque: []byte("o")}
+		if err := b.Set(t.Context(), timer); err != nil {
+			t.Fatal(err)
+		}
+		row, err := b.engine.Get(t.Context(), table, timer.GetId())
+		if err != nil {
+			t.Fatal(err)
+		}
+		newer := append(row.Value, 0xa2, 0x06, 0x03, 'n', 'e', 'w') // field 100, text "new"
+		if _, done, err := b.engine.Commit(t.Context(), engine.Swap(table, timer.GetId(), row.Version, newer)); err != nil || !done {
+			t.Fatal(done, err)
+		}
+		time.Sleep(15 * time.Second)
+		if row, err = b.engine.Get(t.Context(), table, timer.GetId()); err != nil {
+			t.Fatal(err)
+		}
+		got, err := decode(row.Value)
+		if err != nil || got.GetSequence() != 1 || !strings.HasSuffix(string(got.ProtoReflect().GetUnknown()), "new") {
+			t.Errorf("after a pop: %v, unknown %q, %v", got, got.ProtoReflect().GetUnknown(), err)
+		}
+	})
+}
