@@ -250,7 +250,7 @@ func (b *baresip) heard(tone float64) (part float64, length time.Duration) {
 	energy, s1, s2 := 0.0, 0.0, 0.0
 	k := 2 * math.Cos(2*math.Pi*tone/sampleRate)
 	for i := range n {
-		v := float64(int16(binary.LittleEndian.Uint16([]byte(text[44+2*i:])))) //nolint:gosec // samples are signed
+		v := float64(int16(binary.LittleEndian.Uint16(text[44+2*i:]))) //nolint:gosec // samples are signed
 		energy += v * v
 		s1, s2 = v+k*s1-s2, s1
 	}
