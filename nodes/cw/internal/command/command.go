@@ -87,7 +87,7 @@ func (t *tool) root() *cobra.Command {
 	flags.StringVar(&t.configDir, "config-dir", "", "configuration folder of a node, instead of --deployment")
 	flags.StringVar(&t.site, "site", "", "site to work on, instead of the one in the file")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(t.configCommand(), t.clusterCommand(), t.backupCommand(), t.userCommand(), t.numbersCommand(), t.accessCommand())
+	root.AddCommand(t.configCommand(), t.clusterCommand(), t.backupCommand(), t.syncCommand(), t.userCommand(), t.numbersCommand(), t.accessCommand())
 	return root
 }
 

@@ -1,11 +1,15 @@
 package command_test
 
 import (
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/clearwater-ims/clearwater/nodes/api/management"
+	"github.com/clearwater-ims/clearwater/nodes/api/portal"
 )
 
 func TestHistoryAndRollback(t *testing.T) {
@@ -56,6 +60,24 @@ func TestRecover(t *testing.T) {
 	if len(w.ordered) != 1 {
 		t.Errorf("the store was told %v", w.ordered)
 	}
+}
+
+func TestSyncOfThePortal(t *testing.T) {
+	w := newWorld(t)
+	answer, asked := portal.SyncFindings{Lines: 3, Lost: []string{"sip:1@example.com"}, Orphans: []string{"sip:2@example.com"}}, ""
+	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		asked = r.URL.Path + " " + r.Header.Get("NGV-API-Key") + " " + string(body)
+		management.WriteJSON(rw, http.StatusOK, answer)
+	}))
+	t.Cleanup(server.Close)
+	w.fails(t, 1, "2 differences; cw sync --repair", "", "sync", "--portal", server.URL)
+	w.must(t, "2 lines; 2 differences repaired", "sync", "--repair", "--portal", server.URL)
+	if !strings.Contains(asked, "/sync key") || !strings.Contains(asked, "true") {
+		t.Errorf("the portal was asked %s", asked)
+	}
+	answer = portal.SyncFindings{Lines: 2}
+	w.must(t, "2 lines, all with their subscribers", "sync", "--portal", server.URL)
 }
 
 func TestSyncCountsRestarts(t *testing.T) {

@@ -85,3 +85,19 @@ func describeBlock(b numbers.Block, n numbers.Counts) portal.NumberBlock {
 		Created: n.Created, Present: n.Present, Free: n.Free, InUse: n.InUse,
 	}
 }
+
+// sync is POST /sync: what of the portal and the subscribers does not agree; with repair=true it is mended.
+func (h *Handler) sync(ctx context.Context, c *call) (int, any, error) {
+	if err := h.needKey(c); err != nil {
+		return 0, nil, err
+	}
+	repair, err := c.flag("repair")
+	if err != nil {
+		return 0, nil, err
+	}
+	found, err := h.deps.Numbers.Sync(ctx, repair)
+	if err != nil {
+		return 0, nil, err //nolint:wrapcheck // classified as it is
+	}
+	return 0, portal.SyncFindings{Lines: found.Lines, Lost: found.Lost, Orphans: found.Orphans}, nil
+}

@@ -74,6 +74,7 @@ func New(deps Deps) *Handler {
 		"/accounts/{email}/numbers/{uri}/listed/1": {"PUT": h.setListed(true)},
 		"/gab":                   {"GET": h.addressBook},
 		"/1/gab":                 {"GET": h.addressBook},
+		"/sync":                  {"POST": h.sync},
 		"/number-blocks":         {"GET": h.listBlocks},
 		"/number-blocks/{start}": {"GET": h.block, "PUT": h.putBlock, "DELETE": h.deleteBlock},
 	}

@@ -224,3 +224,45 @@ func TestPasswords(t *testing.T) {
 		t.Errorf("%d different letters", len(letters))
 	}
 }
+
+// TestSync makes what a restore of different backups makes: a line whose subscriber is gone, and a subscriber behind a free number.
+func TestSync(t *testing.T) {
+	b := &backends{exists: map[string]bool{}}
+	pool, ctx := newPool(records.NewMemory(), b), t.Context()
+	if _, err := pool.PutBlock(ctx, numbers.Block{Start: "6505550000", Count: 4, Realm: "example.com"}); err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for range 2 {
+		line, err := pool.Allocate(ctx, "a@example.com", numbers.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines = append(lines, line.GetUri())
+	}
+	if f, err := pool.Sync(ctx, true); err != nil || f.Lines != 2 || len(f.Lost)+len(f.Orphans) != 0 {
+		t.Fatalf("nothing is wrong, and it finds %+v, %v", f, err)
+	}
+	delete(b.exists, lines[0])
+	orphan := ""
+	for i := range 4 {
+		if uri := fmt.Sprintf("sip:650555000%d@example.com", i); !b.exists[uri] && uri != lines[0] {
+			orphan = uri
+		}
+	}
+	b.exists[orphan] = true
+	for _, repair := range []bool{false, true} {
+		f, err := pool.Sync(ctx, repair)
+		if err != nil || f.Lines != 2 || len(f.Lost) != 1 || f.Lost[0] != lines[0] || len(f.Orphans) != 1 || f.Orphans[0] != orphan {
+			t.Errorf("repair %v: it finds %+v, %v; want %s lost and %s an orphan", repair, f, err, lines[0], orphan)
+		}
+	}
+	if f, err := pool.Sync(ctx, false); err != nil || f.Lines != 1 || len(f.Lost)+len(f.Orphans) != 0 || b.exists[orphan] {
+		t.Errorf("after the repair it finds %+v, %v", f, err)
+	}
+	for range 3 { // every other number can be given out
+		if _, err := pool.Allocate(ctx, "b@example.com", numbers.Options{}); err != nil {
+			t.Error(err)
+		}
+	}
+}
