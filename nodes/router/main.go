@@ -43,7 +43,7 @@ type router struct {
 func start(ctx context.Context, n *service.Node) (service.Running, error) {
 	o := n.Options()
 	wire, err := transport.New(transport.Config{
-		Listeners: listeners(o), ConnectTimeout: o.SIPTCPConnect, SendTimeout: o.SIPTCPSend,
+		Listeners: listeners(o), ConnectTimeout: connectTimeout(o), SendTimeout: o.SIPTCPSend,
 	}, transport.Deps{Log: n.Log, Metrics: n.Metrics})
 	if err != nil {
 		return nil, err
@@ -139,6 +139,12 @@ func (r *router) Drain(ctx context.Context) error {
 
 // Resume takes requests again.
 func (r *router) Resume() { r.functions.Core.Refuse(false) }
+
+// connectTimeout is sip_tcp_connect_timeout, but short enough for another address of an application server to be tried
+// before its time is over.
+func connectTimeout(o *config.Options) time.Duration {
+	return min(o.SIPTCPConnect, o.SessionContinued/2, o.SessionTerminated/2)
+}
 
 // listeners are the SIP ports of the functions that are on, UDP and TCP each.
 func listeners(o *config.Options) []transport.Listener {

@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"strings"
 	"time"
 
 	"github.com/clearwater-ims/clearwater/nodes/internal/emergency"
@@ -39,15 +38,6 @@ type Settings struct {
 	// ProveGiven has requests with Proxy-Authorization prove it, ProveEndpoints those of phones that registered by digest
 	// (non_register_authentication).
 	ProveGiven, ProveEndpoints bool
-}
-
-// Question is what the HSS is asked about a REGISTER under these settings.
-func (s *Settings) Question(m *sip.Message) (*hss.AuthorizeRequest, error) {
-	q, err := Question(m, s.Names.HomeDomain())
-	if err == nil && s.AcceptAll {
-		q.WantVector, q.Scheme = false, ""
-	}
-	return q, err
 }
 
 // Deps of a Registrar.
@@ -81,48 +71,6 @@ func New(deps Deps) *Registrar {
 // challengeLife is how long a phone may take to answer; with nonce counting a nonce serves until the next registration.
 const challengeLife = 40 * time.Second
 
-// Question is what the HSS is asked about a REGISTER. The I-CSCF asks it once for itself and the S-CSCF.
-func Question(m *sip.Message, home string) (*hss.AuthorizeRequest, error) {
-	to, err := sip.AddressURI(m.Get(sip.To))
-	if err != nil {
-		return nil, err
-	}
-	credentials, err := authn.Parse(m.Get(sip.Authorization))
-	if err != nil {
-		return nil, err
-	}
-	impi := credentials.Username
-	if impi == "" {
-		impi = strings.TrimPrefix(to.Canonical(), to.Scheme+":")
-	}
-	visited := strings.Trim(m.Get(sip.PVisitedNetworkID), `"`)
-	if visited == "" {
-		visited = home
-	}
-	kind := "REG"
-	if deregisters(m) {
-		kind = "DEREG"
-	}
-	return &hss.AuthorizeRequest{Impi: impi, Impu: to.Canonical(), VisitedNetwork: visited, AuthType: kind, Scheme: scheme(credentials), WantVector: wantsVector(credentials), WantProfile: true, Emergency: emergency.Registration(m)}, nil
-}
-
-// deregisters tells a REGISTER that only removes bindings.
-func deregisters(m *sip.Message) bool {
-	some := false
-	for i := range m.Headers {
-		if m.Headers[i].ID != sip.Contact {
-			continue
-		}
-		v := m.Headers[i].Value
-		a, err := sip.ParseAddress(v)
-		if v != "*" && (err != nil || lifetime(a.Params, m.Expires(-1), time.Hour) > 0) {
-			return false
-		}
-		some = true
-	}
-	return some
-}
-
 // Register answers a REGISTER. known is what the I-CSCF of this node has just been told, nil otherwise.
 func (r *Registrar) Register(ctx context.Context, req *proxy.Request, known *hss.AuthorizeResponse) proxy.Decision {
 	s, m := r.deps.Settings(), req.Msg
@@ -138,21 +86,6 @@ func (r *Registrar) Register(ctx context.Context, req *proxy.Request, known *hss
 		return proxy.AnswerReason(req, status, "hss", known.GetDetail())
 	}
 	return r.authenticate(ctx, &attempt{req: req, m: m, settings: s, impi: q.GetImpi(), impu: q.GetImpu(), known: known, kind: q.GetAuthType(), pending: q.GetWantProfile() && known.GetRegData() == nil})
-}
-
-// RefusalOf maps a result to the status of a REGISTER, 0 when it may go on. An outage is never a 403 (TS 24.229 5.3.1).
-func RefusalOf(result hss.Result) int {
-	switch result {
-	case hss.Result_RESULT_OK:
-		return 0
-	case hss.Result_RESULT_UNAVAILABLE, hss.Result_RESULT_TIMEOUT:
-		return 504
-	case hss.Result_RESULT_UNKNOWN, hss.Result_RESULT_ROAMING_REFUSED, hss.Result_RESULT_BARRED, hss.Result_RESULT_UNSUPPORTED_SCHEME, hss.Result_RESULT_RESYNC_REFUSED:
-		return 403
-	case hss.Result_RESULT_NOT_REGISTERED:
-		return 480
-	}
-	return 500
 }
 
 // attempt is one REGISTER under way.
@@ -314,73 +247,4 @@ func kindOf(a *attempt, result *registrations.ApplyResponse) string {
 	default:
 		return "initial"
 	}
-}
-
-// accepted is the 200 of TS 24.229 5.4.1.2.2F.
-func (r *Registrar) accepted(a *attempt, profile *subscriber.Profile, record *registrations.Record, now time.Time) *sip.Message {
-	ok := a.m.NewResponse(200, "", newTag())
-	main := "" // of GRUUs; without it there are none
-	if id, ok := profile.Default(); ok && a.m.HasOption(sip.Supported, "gruu") {
-		main = id.URI
-	}
-	for _, b := range record.GetBindings() {
-		value := contactValue(b, now)
-		if gruu := PublicGRUU(main, b); gruu != "" {
-			value += `;pub-gruu="` + gruu + `"`
-		}
-		ok.Add(sip.Contact, value)
-	}
-	for _, p := range a.m.All(sip.Path) {
-		ok.Add(sip.Path, p)
-	}
-	ok.Add(sip.ServiceRoute, a.serviceRoute())
-	for _, id := range profile.Unbarred() {
-		ok.Add(sip.PAssociatedURI, "<"+id+">")
-	}
-	ok.Add(sip.Supported, "outbound, path")
-	if outbound(a.m) {
-		ok.Add(sip.Require, "outbound")
-	}
-	if v := chargingFunctions(a.known.GetRegData()); v != "" {
-		ok.Add(sip.PChargingFunctionAddresses, v)
-	}
-	return ok
-}
-
-// outbound tells whether RFC 5626 is in force for the registration (its section 6): the edge put ob into its Path, and the
-// phone registers with an instance, a reg-id and says it supports it.
-func outbound(m *sip.Message) bool {
-	if !m.Has(sip.Path) || !m.HasOption(sip.Supported, "outbound") {
-		return false
-	}
-	path, err := sip.AddressURI(m.Get(sip.Path))
-	if err != nil {
-		return false
-	}
-	if _, ob := path.Param("ob"); !ob {
-		return false
-	}
-	for _, v := range m.All(sip.Contact) {
-		a, err := sip.ParseAddress(v)
-		if err != nil {
-			continue
-		}
-		_, instance := sip.Param(a.Params, "+sip.instance")
-		_, reg := sip.Param(a.Params, "reg-id")
-		if instance && reg {
-			return true
-		}
-	}
-	return false
-}
-
-func chargingFunctions(d *hss.RegData) string {
-	var parts []string
-	for _, ccf := range d.GetCcfs() {
-		parts = append(parts, `ccf="`+ccf+`"`)
-	}
-	for _, ecf := range d.GetEcfs() {
-		parts = append(parts, `ecf="`+ecf+`"`)
-	}
-	return strings.Join(parts, ";")
 }
