@@ -20,7 +20,8 @@ unpack() { # tool: download its packages with what they depend on, and unpack th
   (cd "$folder" && apt-get download $wanted >/dev/null 2>"$folder/log") || fail "$tool is missing" "$tool" "apt-get download failed: $(tail -n 1 "$folder/log")"
   for deb in "$folder"/*.deb; do dpkg-deb -x "$deb" "$root"; done
   local binary
-  binary=$(find "$root/usr/bin" "$root/usr/sbin" "$root/bin" -name "$tool" -print -quit 2>/dev/null || true)
+  binary=$root/usr/lib/$tool/$tool # what is in bin may be a script that looks for it at its place
+  [ -x "$binary" ] || binary=$(find "$root/usr/bin" "$root/usr/sbin" "$root/bin" -name "$tool" -print -quit 2>/dev/null || true)
   [ -n "$binary" ] || fail "$tool is missing" "$tool" "its package does not hold it"
   local libraries
   libraries=$(find "$root" -name '*.so*' -printf '%h\n' 2>/dev/null | sort -u | paste -sd:)
