@@ -19,14 +19,17 @@ import (
 	"github.com/clearwater-ims/clearwater/nodes/diameter/internal/cx"
 	"github.com/clearwater-ims/clearwater/nodes/diameter/internal/dictionary"
 	"github.com/clearwater-ims/clearwater/nodes/diameter/internal/hssrole"
+	"github.com/clearwater-ims/clearwater/nodes/diameter/internal/master"
 	"github.com/clearwater-ims/clearwater/nodes/diameter/internal/peer"
 	"github.com/clearwater-ims/clearwater/nodes/diameter/internal/wire"
 	"github.com/clearwater-ims/clearwater/nodes/internal/resolve"
 	"github.com/clearwater-ims/clearwater/nodes/internal/service"
 )
 
-// greetTimeout is for connecting to a Diameter peer and exchanging capabilities.
-const greetTimeout = 3 * time.Second
+const (
+	greetTimeout = 3 * time.Second // for connecting to a Diameter peer and exchanging capabilities
+	settleTime   = 5 * time.Second // for what is still to be told when the node stops
+)
 
 // gateway is this node among Diameter peers. Its peers, names and ports are those of the start; what concerns single
 // questions follows the options.
@@ -34,6 +37,7 @@ type gateway struct {
 	*cx.Client // nil when subscribers are provisioned here
 
 	node      *peer.Node
+	pusher    *hssrole.Pusher // nil when the HSS is an external one
 	listeners []net.Listener
 	transport *http.Transport
 }
@@ -107,7 +111,7 @@ func newGateway(ctx context.Context, n *service.Node, rows cx.Rows) (*gateway, e
 }
 
 // newHome offers our subscriber master to the S-CSCFs and I-CSCFs of other cores (hss_role).
-func newHome(ctx context.Context, n *service.Node, m hssrole.Master, rows hssrole.Rows) (*gateway, error) {
+func newHome(ctx context.Context, n *service.Node, m *master.Master, rows hssrole.Rows, db hssrole.Sets) (*gateway, error) {
 	dict, err := dictionary.Load()
 	if err != nil {
 		return nil, err
@@ -125,6 +129,7 @@ func newHome(ctx context.Context, n *service.Node, m hssrole.Master, rows hssrol
 	if err != nil {
 		return nil, fmt.Errorf("preparing Diameter (hs_diameteridentity): %w", err)
 	}
+	g.pusher = &hssrole.Pusher{Server: home, Sets: db, Describe: m.Describe, Peers: g.node, Attempts: 5, Pause: 2 * time.Second}
 	return g, g.listen(ctx, o, accepting)
 }
 
@@ -210,6 +215,22 @@ func (g *gateway) listen(ctx context.Context, o *config.Options, accepting *tls.
 		g.listeners = append(g.listeners, ln)
 	}
 	return nil
+}
+
+// settle waits for what other cores are still to be told, but not for long.
+func (g *gateway) settle() {
+	if g.pusher == nil {
+		return
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		g.pusher.Wait()
+	}()
+	select {
+	case <-done:
+	case <-time.After(settleTime):
+	}
 }
 
 // Run serves peers until the context is over, then takes leave of them.

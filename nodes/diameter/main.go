@@ -73,7 +73,7 @@ func start(ctx context.Context, n *service.Node) (service.Running, error) {
 			who = r.peers
 		}
 	case o.HSSRole:
-		r.peers, err = newHome(ctx, n, m, rows)
+		r.peers, err = newHome(ctx, n, m, rows, db)
 	}
 	if err != nil {
 		return nil, err
@@ -111,15 +111,19 @@ func (r *node) listen(ctx context.Context, n *service.Node, m subscriberSource, 
 	signalling.Register(signal, m, m)
 	signalling.RegisterReadOnly(readOnly, m)
 	provision.Register(provisioning, db, func() string { return n.Options().HomeDomain })
+	var provisioned http.Handler = provisioning
+	if r.peers != nil && r.peers.pusher != nil {
+		provisioned = r.peers.pusher.Watch(provisioning)
+	}
 	for _, api := range []struct {
 		name     string
 		address  string
-		mux      *http.ServeMux
+		mux      http.Handler
 		throttle func(o *config.Options) config.Throttle // nil: management is always let in
 	}{
 		{"homestead", net.JoinHostPort(o.LocalIP, strconv.Itoa(config.PortHSS)), signal, func(o *config.Options) config.Throttle { return o.HSSThrottle }},
 		{"homestead_management", net.JoinHostPort(o.ManagementLocalIP, strconv.Itoa(config.PortHSSManagement)), readOnly, nil},
-		{"homestead_prov", net.JoinHostPort(o.LocalIP, strconv.Itoa(o.ProvisioningPort)), provisioning, func(o *config.Options) config.Throttle { return o.ProvisioningThrottle }},
+		{"homestead_prov", net.JoinHostPort(o.LocalIP, strconv.Itoa(o.ProvisioningPort)), provisioned, func(o *config.Options) config.Throttle { return o.ProvisioningThrottle }},
 	} {
 		var limiter *overload.Limiter
 		if api.throttle != nil {
@@ -170,7 +174,11 @@ func (r *node) Run(ctx context.Context) error {
 	}
 	group.Go(func() error {
 		defer stopPeers()
-		return r.serve(ctx)
+		err := r.serve(ctx)
+		if r.peers != nil {
+			r.peers.settle()
+		}
+		return err
 	})
 	err := group.Wait()
 	r.leave()

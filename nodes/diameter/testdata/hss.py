@@ -286,4 +286,5 @@ def main():
     node.stop(force=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -25,10 +25,12 @@ import (
 // home is our HSS with a few subscribers, and the dictionary by which its messages are checked.
 type home struct {
 	*hssrole.Server
-	t    *testing.T
-	dict *dictionary.Dictionary
-	last wire.Message
-	n    uint32
+	t      *testing.T
+	dict   *dictionary.Dictionary
+	db     *subscribers.DB
+	master *master.Master
+	last   wire.Message
+	n      uint32
 }
 
 func newHome(t *testing.T) *home {
@@ -67,7 +69,7 @@ func newHome(t *testing.T) *home {
 	add("<InitialFilterCriteria><Priority>1</Priority></InitialFilterCriteria>", []string{"b@ims.test"}, &subscribers.Public{Uri: "sip:b@ims.test"})
 	add("", []string{"c@ims.test"}, &subscribers.Public{Uri: "sip:c@ims.test", Barred: true})
 	m := master.New(db, registrations.NewMemory(), func() master.Settings { return master.Settings{ServerName: "sip:own.ims.test", CDF: "ccf.ims.test"} }, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
-	return &home{t: t, dict: d, Server: hssrole.New(hssrole.Deps{Master: m, Rows: records.NewMemory(), Host: "hss.ims.test", Realm: "ims.test", Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})}
+	return &home{t: t, dict: d, db: db, master: m, Server: hssrole.New(hssrole.Deps{Master: m, Rows: records.NewMemory(), Host: "hss.ims.test", Realm: "ims.test", Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})}
 }
 
 // Do is the network between a client and the HSS; messages both ways must be valid.

@@ -40,9 +40,14 @@ func (m *Master) Subscription(ctx context.Context, impi, impu string) (*Subscrip
 	case impi != "" && !f.Paired(impi):
 		return nil, fmt.Errorf("%w: %q and %q", ErrMismatch, impi, impu)
 	}
-	s := &Subscription{Private: f.Set.GetPrivateIds(), Profile: m.data(f.Set).GetImsSubscription(), CDF: m.settings().CDF}
-	if id, ok := f.Set.Default(); ok {
+	return m.Describe(f.Set), nil
+}
+
+// Describe is what other cores are told of a set.
+func (m *Master) Describe(set *subscribers.Set) *Subscription {
+	s := &Subscription{Private: set.GetPrivateIds(), Profile: m.data(set).GetImsSubscription(), CDF: m.settings().CDF}
+	if id, ok := set.Default(); ok {
 		s.Primary = id.GetKey()
 	}
-	return s, nil
+	return s
 }
