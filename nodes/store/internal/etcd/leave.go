@@ -10,14 +10,11 @@ import (
 // Leave hands this node's part over for good: others take its vote first, the leader moves, then its member goes. The
 // only store node leaves nothing to nobody: that is nil at once.
 func (m *Membership) Leave(ctx context.Context) error {
-	n, _, err := m.stores(ctx)
-	if err != nil {
-		return err
-	}
 	if err := m.Site.SetLeaving(ctx, m.Member.Name, true); err != nil {
 		return err
 	}
-	if n, _, err = m.stores(ctx); err != nil {
+	n, _, err := m.stores(ctx)
+	if err != nil {
 		return err
 	}
 	if n == 0 {
