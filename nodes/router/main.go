@@ -61,6 +61,7 @@ func start(ctx context.Context, n *service.Node) (service.Running, error) {
 	n.OnDocument("scscf_json", document(n, "scscf_json", r.functions.SetPool))
 	n.OnDocument("bgcf_json", document(n, "bgcf_json", r.functions.SetRoutes))
 	n.OnDocument("rph_json", document(n, "rph_json", r.functions.SetPriorities))
+	n.OnDocument("dns_json", document(n, "dns_json", r.functions.SetOverrides))
 	n.OnDocument("enum_json", document(n, "enum_json", r.functions.SetEnum))
 	n.OnDocument("shared_ifcs", document(n, "shared_ifcs", r.functions.SetSharedCriteria))
 	n.OnDocument("fallback_ifcs", document(n, "fallback_ifcs", r.functions.SetFallbackCriteria))

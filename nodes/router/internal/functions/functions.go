@@ -18,6 +18,7 @@ import (
 	"github.com/clearwater-ims/clearwater/nodes/internal/hss"
 	"github.com/clearwater-ims/clearwater/nodes/internal/overload"
 	"github.com/clearwater-ims/clearwater/nodes/internal/proxy"
+	"github.com/clearwater-ims/clearwater/nodes/internal/resolve"
 	"github.com/clearwater-ims/clearwater/nodes/internal/rph"
 	"github.com/clearwater-ims/clearwater/nodes/internal/sip"
 	"github.com/clearwater-ims/clearwater/nodes/internal/subscriber"
@@ -64,6 +65,7 @@ type Router struct {
 	open      prometheus.Gauge // 1 while every REGISTER is accepted
 	pool      atomic.Pointer[icscf.Pool]
 	important atomic.Pointer[rph.Table]
+	overrides atomic.Pointer[resolve.Overrides]
 	routes    atomic.Pointer[bgcf.Routes]
 	answering atomic.Pointer[ecscf.Routes] // of emergency calls
 }
@@ -128,6 +130,9 @@ func (r *Router) SetOptions(o *config.Options) {
 	answering := ecscf.ParseRoutes(o.EmergencyRoutes)
 	r.answering.Store(&answering)
 	names := network.New(o)
+	if overrides := r.overrides.Load(); overrides != nil {
+		names = names.Overridden(*overrides)
+	}
 	if old := r.settings.Load(); old == nil || !slices.Equal(old.Names.Hosts(), names.Hosts()) {
 		r.log.Info("Local host aliases:", "hosts", names.Hosts()) // operators look for these words
 	}
@@ -167,6 +172,18 @@ func (r *Router) SetPool(text string) error {
 		return err
 	}
 	r.pool.Store(p)
+	return nil
+}
+
+// SetOverrides takes dns.json, which gives this site names that others have too. A document that does not parse leaves the
+// old one in force.
+func (r *Router) SetOverrides(text string) error {
+	overrides, err := resolve.ParseOverrides(text)
+	if err != nil {
+		return err
+	}
+	r.overrides.Store(&overrides)
+	r.SetOptions(r.follows.Load())
 	return nil
 }
 

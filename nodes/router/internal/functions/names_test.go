@@ -81,6 +81,31 @@ func TestNameOfAllSites(t *testing.T) {
 	})
 }
 
+// The same by dns_json alone: the shared name leads to this site's S-CSCF, and so it means this node.
+func TestNameOfAllSitesByDNS(t *testing.T) {
+	const document = `{"hostnames":[{"name":"SCSCF.all-sites.test","records":[{"rrtype":"CNAME","target":"scscf.router.site1.ims.test"}]},{"name":"away.test","records":[{"rrtype":"CNAME","target":"elsewhere.test"}]}]}`
+	in(t, "", func(w *world) {
+		if err := w.router.SetOverrides(document); err != nil {
+			t.Fatal(err)
+		}
+		w.hss.SetServer("sip:scscf.all-sites.test;transport=TCP")
+		w.register("bob", "b1", "Contact: <sip:bob@9.9.9.9>")
+		w.edge.Send(scscf, strings.Replace(invite("sip:bob@ims.test"), "sip:scscf.router.ims.test", "sip:scscf.ALL-sites.test", 1))
+		m := w.through()
+		if m.URI != "sip:bob@9.9.9.9" || m.Count(sip.Via) != 2 {
+			t.Errorf("sent as\n%s", m)
+		}
+		if err := w.router.SetOverrides("{"); err == nil {
+			t.Error("a document that is wrong is taken")
+		}
+		if err := w.router.SetOverrides(""); err != nil {
+			t.Fatal(err)
+		}
+		w.edge.Send(scscf, strings.NewReplacer("sip:scscf.router.ims.test", "sip:scscf.all-sites.test", ";orig", "", "Call-ID: call", "Call-ID: other").Replace(invite("sip:bob@ims.test")))
+		w.edge.Expect("404") // the name is not ours now, and DNS does not know it
+	})
+}
+
 // A server calls for a user by the I-CSCF: the question to the HSS says that it is about the caller.
 func TestLocationOfACaller(t *testing.T) {
 	in(t, "", func(w *world) {

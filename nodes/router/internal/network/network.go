@@ -3,6 +3,7 @@
 package network
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -95,6 +96,21 @@ func (n *Names) name(f Function, prefix, uri string, clusters ...string) {
 	default:
 		n.named[host] = f
 	}
+}
+
+// Overridden is n with the names that lead to one of its own (dns_json): a name that sites share means this site there.
+func (n *Names) Overridden(targets map[string]string) *Names {
+	c := *n
+	c.hosts, c.named = maps.Clone(n.hosts), maps.Clone(n.named)
+	for name, target := range targets {
+		name, target = strings.TrimSuffix(name, "."), strings.TrimSuffix(target, ".")
+		if f, ok := n.named[target]; ok {
+			c.named[name] = f
+		} else if n.hosts[target] {
+			c.hosts[name] = true
+		}
+	}
+	return &c
 }
 
 // Local tells which function of this node a URI names, "" for none.
