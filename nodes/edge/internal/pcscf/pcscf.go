@@ -144,11 +144,15 @@ func (h *handler) Initial(ctx context.Context, r *proxy.Request) proxy.Decision 
 			return proxy.Answer(r, 481)
 		}
 		return h.terminate(ctx, r, true)
-	case r.Msg.Method == sip.REGISTER:
-		return h.registerUp(r)
 	}
-	if service, ok := h.set.service(r.Msg, r.Flow); ok {
+	if service, ok := h.set.service(r.Msg, r.Flow); ok && r.Msg.Method != sip.REGISTER {
 		return h.emergencyCall(r, service)
+	}
+	if refusal, ok := lacking(r); ok {
+		return refusal
+	}
+	if r.Msg.Method == sip.REGISTER {
+		return h.registerUp(r)
 	}
 	return h.originate(r)
 }
@@ -164,9 +168,11 @@ func (h *handler) InDialog(ctx context.Context, r *proxy.Request) proxy.Decision
 			return h.notified(r)
 		}
 		return h.terminate(ctx, r, false)
-	default:
-		return h.within(r)
 	}
+	if refusal, ok := lacking(r); ok {
+		return refusal
+	}
+	return h.within(r)
 }
 
 // Response implements proxy.Handler.

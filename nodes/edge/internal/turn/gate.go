@@ -56,8 +56,15 @@ func (g *gate) ReadFrom(p []byte) (int, net.Addr, error) {
 			_ = g.SetReadDeadline(time.Time{})
 			continue
 		}
-		if err != nil {
+		if errors.Is(err, net.ErrClosed) {
 			return n, from, err //nolint:wrapcheck // the socket's own
+		}
+		if err != nil { // a fault of the moment, such as no memory; pion would stop reading for good
+			g.server.deps.Log.Warn("reading TURN", "error", err)
+			if !pause(g.ctx) {
+				return n, from, err //nolint:wrapcheck // the socket's own
+			}
+			continue
 		}
 		m, what := inspect(p[:n])
 		switch what {

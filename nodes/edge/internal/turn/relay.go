@@ -21,8 +21,9 @@ type relays struct {
 	metrics *metrics
 	alive   sync.WaitGroup
 
-	mu    sync.RWMutex
-	ports map[int]bool
+	mu     sync.RWMutex
+	ports  map[int]*relay
+	closed bool
 }
 
 var (
@@ -48,11 +49,12 @@ func (r *relays) AllocatePacketConn(_ string, wanted int) (net.PacketConn, net.A
 		}
 		sock, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(r.cfg.Relay, uint16(port)))) //nolint:gosec // config bounds it
 		if err == nil {
-			r.mu.Lock()
-			r.ports[port] = true
-			r.mu.Unlock()
-			r.alive.Add(1)
-			return &relay{UDPConn: sock, owner: r, port: port}, net.UDPAddrFromAddrPort(netip.AddrPortFrom(r.cfg.Public, uint16(port))), nil //nolint:gosec // as above
+			c := &relay{UDPConn: sock, owner: r, port: port}
+			if !r.enter(c) {
+				_ = sock.Close()
+				return nil, nil, net.ErrClosed
+			}
+			return c, net.UDPAddrFromAddrPort(netip.AddrPortFrom(r.cfg.Public, uint16(port))), nil //nolint:gosec // as above
 		}
 		if wanted != 0 {
 			return nil, nil, fmt.Errorf("opening relay port %d: %w", wanted, err)
@@ -61,8 +63,31 @@ func (r *relays) AllocatePacketConn(_ string, wanted int) (net.PacketConn, net.A
 	return nil, nil, errNoPort
 }
 
-// wait returns when every relay is closed.
-func (r *relays) wait() { r.alive.Wait() }
+func (r *relays) enter(c *relay) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return false
+	}
+	r.ports[c.port] = c
+	r.alive.Add(1)
+	return true
+}
+
+// end closes every relay, whoever still has it; no more are made.
+func (r *relays) end() {
+	r.mu.Lock()
+	r.closed = true
+	left := make([]*relay, 0, len(r.ports))
+	for _, c := range r.ports {
+		left = append(left, c)
+	}
+	r.mu.Unlock()
+	for _, c := range left {
+		_ = c.Close()
+	}
+	r.alive.Wait()
+}
 
 // permits is asked before a client may reach an address (CreatePermission, ChannelBind).
 func (r *relays) permits(_ net.Addr, peer net.IP) bool {
@@ -91,7 +116,7 @@ func (r *relays) reaches(peer netip.AddrPort) bool {
 	}
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return r.ports[int(peer.Port())]
+	return r.ports[int(peer.Port())] != nil
 }
 
 // relay is one socket.

@@ -53,7 +53,7 @@ func (l *streams) Accept() (net.Conn, error) {
 			if ne, ok := err.(net.Error); ok && !errors.Is(err, net.ErrClosed) && ne.Timeout() { //nolint:errorlint // as net documents
 				continue
 			}
-			if !errors.Is(err, net.ErrClosed) && l.pause() {
+			if !errors.Is(err, net.ErrClosed) && pause(l.ctx) {
 				continue // out of descriptors, for the moment
 			}
 			return nil, err //nolint:wrapcheck // the listener's own
@@ -67,13 +67,13 @@ func (l *streams) Accept() (net.Conn, error) {
 }
 
 // pause waits a moment after a fault of the system; false when the server ends.
-func (l *streams) pause() bool {
+func pause(ctx context.Context) bool {
 	timer := time.NewTimer(50 * time.Millisecond)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 		return true
-	case <-l.ctx.Done():
+	case <-ctx.Done():
 		return false
 	}
 }

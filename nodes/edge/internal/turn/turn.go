@@ -75,7 +75,7 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Server, error) {
 	s.metrics = newMetrics(deps.Metrics, s)
 	s.credentials = newCredentials(cfg.Realm, deps)
 	s.quota = newQuota(deps.Limits)
-	s.relays = &relays{cfg: cfg, limits: deps.Limits, now: deps.Now, metrics: s.metrics, ports: map[int]bool{}}
+	s.relays = &relays{cfg: cfg, limits: deps.Limits, now: deps.Now, metrics: s.metrics, ports: map[int]*relay{}}
 	for _, addr := range cfg.Listen {
 		if err := s.listen(ctx, addr); err != nil {
 			s.close()
@@ -110,7 +110,7 @@ func (s *Server) listen(ctx context.Context, addr netip.Addr) error {
 
 // Run serves until ctx ends, then closes every relay.
 func (s *Server) Run(ctx context.Context) error {
-	defer s.relays.wait()
+	defer s.relays.end()
 	defer s.close()
 	cfg := pion.ServerConfig{
 		Realm: s.cfg.Realm, AuthHandler: s.key, LoggerFactory: logs{s.deps.Log},

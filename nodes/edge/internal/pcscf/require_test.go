@@ -1,0 +1,23 @@
+package pcscf_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/clearwater-ims/clearwater/nodes/internal/sip"
+)
+
+// What a phone requires of proxies and this one lacks is told, and does not reach the core; what it has passes.
+func TestProxyRequire(t *testing.T) {
+	in(t, "", func(w *world) {
+		w.register(w.alice, accessUDP, "alice")
+		w.alice.Send(accessUDP, inviteText("Proxy-Require: sec-agree, teleport", "Proxy-Require: fly"))
+		if m := w.alice.Expect("420"); m.Get(sip.Unsupported) != "teleport, fly" {
+			t.Errorf("the refusal is\n%s", m)
+		}
+		w.alice.Send(accessUDP, strings.Replace(inviteText("Proxy-Require: sec-agree, privacy"), "Call-ID: ", "Call-ID: again", 1))
+		for m := w.router.Expect(sip.INVITE); m.Get(sip.ProxyRequire) != "privacy"; {
+			t.Fatalf("the router gets\n%s", m)
+		}
+	})
+}
