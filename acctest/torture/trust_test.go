@@ -199,7 +199,7 @@ func TestTortureMessagesOfAPhone(t *testing.T) {
 		"longreq": "Via: SIP/2.0/TCP host.example.com;received=192.0.2.5;branch=very", "semiuri": "OPTIONS sip:user;par=u%40example.net@example.com", "transports": "SIP/2.0/UNKNOWN t4.example.com",
 		"baddate": "Date: Fri, 01 Jan 2010 16:00:00 EST", "invut": "Content-Type: application/unknownformat", "sdp01": "Accept: text/nobodyKnowsThis",
 		"inv2543": "From: <sip:+13035551111@ift.client.example.net;user=phone>",
-		"unkscm":  "", "novelsc": "", "zeromf": "", "escruri": "INVITE sip:user@example.com?Route=%3Csip:example.com%3E SIP/2.0",
+		"unkscm":  "", "novelsc": "", "bext01": "", "zeromf": "", "escruri": "INVITE sip:user@example.com?Route=%3Csip:example.com%3E SIP/2.0",
 	}
 	for name, part := range arrive {
 		text, err := os.ReadFile(filepath.Join("testdata", "rfc4475", name+".dat"))
