@@ -73,7 +73,9 @@ type Client struct{ rpc *rpc.Client }
 // NewClient asks over c, whose Run the caller owns.
 func NewClient(c *rpc.Client) *Client { return &Client{c} }
 
-// Authorize asks whether impi may register impu, and for the challenge data and profile that the request wants.
+// Authorize asks whether impi may register impu (if the request has an AuthType), and for the challenge data and profile
+// that it wants. Of an external HSS both may be missing: challenge data when another S-CSCF may serve the user, the profile
+// until Assign has told the HSS of the registration.
 // The answer tells no registration state: the router's own swap at the store does.
 func (c *Client) Authorize(ctx context.Context, req *AuthorizeRequest) (*AuthorizeResponse, error) {
 	return rpc.Invoke[AuthorizeResponse](ctx, c.rpc, MethodAuthorize, req)
