@@ -2,6 +2,7 @@ package cx_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"log/slog"
 	"testing"
@@ -99,4 +100,16 @@ func TestReadingTakesNoMemory(t *testing.T) {
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
+}
+
+// FuzzAnswers reads any framed message as an answer of the HSS: whatever is in it, nothing panics.
+func FuzzAnswers(f *testing.F) {
+	f.Add([]byte(maa()))
+	f.Add([]byte(done(experimental(start(maa()), 2003).Begin(wire.ServerCapabilities).Uint32(wire.MandatoryCapability, 1).End())))
+	f.Add([]byte(done(start(maa()).Uint32(wire.ResultCode, 2001).Text(wire.UserData, profile).Begin(wire.ChargingInformation).Text(wire.PrimaryCharging, "aaa://x").End())))
+	f.Fuzz(func(_ *testing.T, text []byte) {
+		if m, err := wire.Read(bytes.NewReader(text)); err == nil {
+			cx.ReadEverything(m)
+		}
+	})
 }
