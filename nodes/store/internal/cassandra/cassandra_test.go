@@ -96,7 +96,7 @@ func TestRing(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Stop()
-	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 9*time.Minute)
 	defer cancel()
 	began := time.Now()
 	step := func(what string) {

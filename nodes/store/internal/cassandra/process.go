@@ -143,6 +143,7 @@ func causes() []cause {
 		{"Insufficient disk space", "the disk of Cassandra's data is full"},
 		{"has only", "the disk of Cassandra's data is nearly full"},
 		{"CorruptSSTableException", "a data file of Cassandra is corrupt: replace this node, the others hold its rows"},
+		{`because "file" is null`, "a data file of Cassandra is corrupt: replace this node, the others hold its rows"}, // what 5.0 says of a system table's
 		{"CommitLogReadException", "a commit log of Cassandra is corrupt: replace this node, the others hold its rows"},
 		{"CommitLogReplayException", "a commit log of Cassandra is corrupt: replace this node, the others hold its rows"},
 		{"Unable to gossip with any peers", "no seed answers: check the seeds, port 7000 between store nodes and that all certificates are of this deployment"},
@@ -157,6 +158,7 @@ func causes() []cause {
 		{"Address already in use", "a port of Cassandra is in use"},
 		{"OutOfMemoryError", "Cassandra's heap is too small (option cassandra_heap_mb)"},
 		{"UnsupportedClassVersionError", "this Java is too old: Cassandra needs Java 17"},
+		{"Failed to initialize SSL", "the node's certificate or key cannot be used"},
 		{"Unable to create ssl context", "the node's certificate or key cannot be used"},
 	}
 }

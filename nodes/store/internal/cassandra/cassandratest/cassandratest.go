@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	startLimit = 3 * time.Minute // on two cores, beside other suites
+	startLimit = 5 * time.Minute // on two cores, beside other suites
 	heapMB     = 320
 )
 
