@@ -37,7 +37,7 @@ func (h *HTTPRouters) Deregister(ctx context.Context, list []Registration, notif
 		Registrations []one `json:"registrations"`
 	}
 	for _, r := range list {
-		body.Registrations = append(body.Registrations, one{r.Primary, r.IMPI})
+		body.Registrations = append(body.Registrations, one(r))
 	}
 	if err := h.tell(ctx, http.MethodDelete, fmt.Sprintf("/registrations?send-notifications=%t", notify), body); err != nil {
 		return fmt.Errorf("ending registrations at a router: %w", err)

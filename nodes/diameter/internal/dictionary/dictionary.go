@@ -99,22 +99,22 @@ func (d *Dictionary) Command(application, code uint32) (string, bool) {
 	return "", false
 }
 
-// Fault is why a message is refused (RFC 6733 7.1.5): the result code, and the AVP that Failed-AVP names.
-type Fault struct {
+// FaultError is why a message is refused (RFC 6733 7.1.5): the result code, and the AVP that Failed-AVP names.
+type FaultError struct {
 	Code   uint32
 	Failed []byte // with its header
 	Text   string
 }
 
 // Error tells the fault.
-func (f *Fault) Error() string { return fmt.Sprintf("%d: %s", f.Code, f.Text) }
+func (f *FaultError) Error() string { return fmt.Sprintf("%d: %s", f.Code, f.Text) }
 
 // Validate checks a message of a known command: lengths and forms of AVPs, grouped ones too, those that must be
-// there, and those that we would have to understand (M flag) and do not. It returns nil or a Fault.
-func (d *Dictionary) Validate(m wire.Message) *Fault {
+// there, and those that we would have to understand (M flag) and do not. It returns nil or a FaultError.
+func (d *Dictionary) Validate(m wire.Message) *FaultError {
 	r := d.rules[command{m.Application(), m.Command(), m.Request()}]
 	if r == nil {
-		return &Fault{Code: wire.CommandUnsupported, Text: fmt.Sprintf("command %d of application %d is not known", m.Command(), m.Application())}
+		return &FaultError{Code: wire.CommandUnsupported, Text: fmt.Sprintf("command %d of application %d is not known", m.Command(), m.Application())}
 	}
 	if f := d.group(m.Application(), m[wire.HeaderSize:], 0); f != nil {
 		return f
@@ -123,12 +123,12 @@ func (d *Dictionary) Validate(m wire.Message) *Fault {
 	for s := m.AVPs(); s.Next(); {
 		seen[s.Kind]++
 		if rule, ok := r.allowed[s.Kind]; ok && rule.most > 0 && seen[s.Kind] > rule.most {
-			return &Fault{Code: wire.AVPOccursTooManyTimes, Failed: s.Whole(), Text: "more than one " + rule.name}
+			return &FaultError{Code: wire.AVPOccursTooManyTimes, Failed: s.Whole(), Text: "more than one " + rule.name}
 		}
 	}
 	for _, a := range r.needed {
 		if seen[a] == 0 {
-			return &Fault{Code: wire.MissingAVP, Failed: example(a), Text: "there is no " + r.allowed[a].name}
+			return &FaultError{Code: wire.MissingAVP, Failed: example(a), Text: "there is no " + r.allowed[a].name}
 		}
 	}
 	return nil
@@ -137,7 +137,7 @@ func (d *Dictionary) Validate(m wire.Message) *Fault {
 // deepest is how far groups may be nested. No application that we know needs half of it.
 const deepest = 8
 
-func (d *Dictionary) group(application uint32, avps []byte, depth int) *Fault {
+func (d *Dictionary) group(application uint32, avps []byte, depth int) *FaultError {
 	s := wire.Group(avps)
 	for s.Next() {
 		if f := d.avp(application, &s, depth); f != nil {
@@ -146,21 +146,21 @@ func (d *Dictionary) group(application uint32, avps []byte, depth int) *Fault {
 	}
 	if s.Err() != nil {
 		rest := s.Rest() // RFC 6733 7.1.5: the header, and zeros as large as the type demands
-		return &Fault{Code: wire.InvalidAVPLength, Failed: append(bytes.Clone(rest[:min(4, len(rest))]), 0, 0, 0, 8), Text: "an AVP does not fit"}
+		return &FaultError{Code: wire.InvalidAVPLength, Failed: append(bytes.Clone(rest[:min(4, len(rest))]), 0, 0, 0, 8), Text: "an AVP does not fit"}
 	}
 	return nil
 }
 
-func (d *Dictionary) avp(application uint32, s *wire.Scanner, depth int) *Fault {
+func (d *Dictionary) avp(application uint32, s *wire.Scanner, depth int) *FaultError {
 	known, err := d.Parser.FindAVPWithVendor(application, s.Kind.Code(), s.Kind.Vendor())
 	if err != nil || known == nil || known.Code != s.Kind.Code() || known.VendorID != s.Kind.Vendor() {
 		if s.Flag&0x40 != 0 {
-			return &Fault{Code: wire.AVPUnsupported, Failed: s.Whole(), Text: fmt.Sprintf("AVP %d of vendor %d must be understood and is not known", s.Kind.Code(), s.Kind.Vendor())}
+			return &FaultError{Code: wire.AVPUnsupported, Failed: s.Whole(), Text: fmt.Sprintf("AVP %d of vendor %d must be understood and is not known", s.Kind.Code(), s.Kind.Vendor())}
 		}
 		return nil
 	}
-	bad := func(code uint32, text string) *Fault {
-		return &Fault{Code: code, Failed: s.Whole(), Text: known.Name + " " + text}
+	bad := func(code uint32, text string) *FaultError {
+		return &FaultError{Code: code, Failed: s.Whole(), Text: known.Name + " " + text}
 	}
 	switch known.Data.Type {
 	case datatype.GroupedType:

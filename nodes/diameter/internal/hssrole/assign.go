@@ -45,19 +45,24 @@ const (
 )
 
 // serverAssignment is SAR (TS 29.228 6.1.2.1).
-func (s *Server) serverAssignment(ctx context.Context, q question, b *wire.Builder) error {
+func (s *Server) serverAssignment(ctx context.Context, q question, b *wire.Builder) (verdict, error) {
 	if q.impu == "" {
-		return missing
+		return missing, nil
 	}
 	sub, err := s.deps.Master.Subscription(ctx, q.impi, q.impu)
 	switch {
 	case err != nil:
-		return err
+		return verdict{}, err
 	case sub.Primary == "":
-		return rejected
+		return rejected, nil
 	}
-	if err := s.change(ctx, sub.Primary, func(a *Assignment) error { return assign(a, q) }); err != nil {
-		return err
+	if err := s.change(ctx, sub.Primary, func(a *Assignment) error {
+		if v := assign(a, q); v != success {
+			return refusedError{v}
+		}
+		return nil
+	}); err != nil {
+		return verdict{}, err
 	}
 	if q.impi != "" {
 		b.Text(wire.UserName, q.impi)
@@ -65,7 +70,7 @@ func (s *Server) serverAssignment(ctx context.Context, q question, b *wire.Build
 	if q.kind <= unregisteredUser {
 		describe(b, sub)
 	}
-	return success
+	return success, nil
 }
 
 // describe adds what an S-CSCF is to know of a user.
@@ -84,7 +89,7 @@ func describe(b *wire.Builder, sub *master.Subscription) {
 }
 
 // assign changes an assignment as a SAR demands, or refuses.
-func assign(a *Assignment, q question) error {
+func assign(a *Assignment, q question) verdict {
 	other := a.GetServerName() != "" && a.GetServerName() != q.server
 	is := slices.Contains(a.GetRegistered(), q.impi)
 	take := func() { a.ServerName, a.Host, a.Realm = q.server, q.host, q.realm }
@@ -123,7 +128,7 @@ func assign(a *Assignment, q question) error {
 	default:
 		return inAssignmentType
 	}
-	return nil
+	return success
 }
 
 func without(list []string, one string) []string {

@@ -57,7 +57,12 @@ type verdict struct {
 	experimental bool
 }
 
-func (v verdict) Error() string { return fmt.Sprint(v.code) }
+func (v verdict) String() string { return fmt.Sprint(v.code) }
+
+// refusedError carries a verdict out of the change of a row.
+type refusedError struct{ verdict verdict }
+
+func (r refusedError) Error() string { return "refused with " + r.verdict.String() }
 
 // Results of TS 29.229 6.2 and of the base protocol.
 var (
@@ -81,7 +86,7 @@ var (
 func (s *Server) Serve(ctx context.Context, m wire.Message) wire.Message {
 	ctx, cancel := context.WithTimeout(ctx, serveTimeout)
 	defer cancel()
-	name, f := "unsupported", func(context.Context, question, *wire.Builder) error { return unsupported }
+	name, f := "unsupported", func(context.Context, question, *wire.Builder) (verdict, error) { return unsupported, nil }
 	switch m.Command() {
 	case wire.UserAuthorization:
 		name, f = "uar", s.userAuthorization
@@ -94,17 +99,20 @@ func (s *Server) Serve(ctx context.Context, m wire.Message) wire.Message {
 	}
 	// What a command adds is written apart, since its result comes before it.
 	body := wire.NewRequest(nil, 0, 0, 0)
-	v := s.verdict(f(ctx, read(m), body), m)
-	s.answers.WithLabelValues(name, v.Error()).Inc()
+	v, err := f(ctx, read(m), body)
+	if err != nil {
+		v = s.verdict(err, m)
+	}
+	s.answers.WithLabelValues(name, v.String()).Inc()
 	return s.answer(m, v, body)
 }
 
 // verdict sorts errors: of identities, and everything else, which is ours.
 func (s *Server) verdict(err error, m wire.Message) verdict {
-	var v verdict
+	var refused refusedError
 	switch {
-	case errors.As(err, &v):
-		return v
+	case errors.As(err, &refused):
+		return refused.verdict
 	case errors.Is(err, master.ErrUnknown):
 		return userUnknown
 	case errors.Is(err, master.ErrMismatch):
@@ -169,58 +177,58 @@ const (
 )
 
 // userAuthorization is UAR (TS 29.228 6.1.1.1).
-func (s *Server) userAuthorization(ctx context.Context, q question, b *wire.Builder) error {
+func (s *Server) userAuthorization(ctx context.Context, q question, b *wire.Builder) (verdict, error) {
 	sub, err := s.deps.Master.Subscription(ctx, q.impi, q.impu)
 	switch {
 	case err != nil:
-		return err
+		return verdict{}, err
 	case sub.Primary == "":
-		return rejected
+		return rejected, nil
 	}
 	a, err := s.assignment(ctx, sub.Primary)
 	switch {
 	case err != nil:
-		return err
+		return verdict{}, err
 	case q.authorization == registrationAndCapabilities:
 		b.Begin(wire.ServerCapabilities).End()
-		return success
+		return success, nil
 	case a.GetServerName() != "":
 		b.Text(wire.ServerName, a.GetServerName())
 		if q.authorization == deRegistration {
-			return success
+			return success, nil
 		}
-		return subsequent
+		return subsequent, nil
 	case q.authorization == deRegistration:
-		return notRegistered
+		return notRegistered, nil
 	}
 	b.Begin(wire.ServerCapabilities).End() // TS 29.229 6.3.4: empty, any S-CSCF will do
-	return firstRegistration
+	return firstRegistration, nil
 }
 
 // locationInfo is LIR (TS 29.228 6.1.4.1).
-func (s *Server) locationInfo(ctx context.Context, q question, b *wire.Builder) error {
+func (s *Server) locationInfo(ctx context.Context, q question, b *wire.Builder) (verdict, error) {
 	sub, err := s.deps.Master.Subscription(ctx, "", q.impu)
 	switch {
 	case err != nil:
-		return err
+		return verdict{}, err
 	case sub.Primary == "":
-		return userUnknown
+		return userUnknown, nil
 	}
 	a, err := s.assignment(ctx, sub.Primary)
 	switch {
 	case err != nil:
-		return err
+		return verdict{}, err
 	case q.authorization == registrationAndCapabilities:
 		b.Begin(wire.ServerCapabilities).End()
-		return success
+		return success, nil
 	case len(a.GetRegistered()) > 0, a.GetUnregistered():
 		b.Text(wire.ServerName, a.GetServerName())
-		return success
+		return success, nil
 	case !servesUnregistered(sub.Profile):
-		return notRegistered
+		return notRegistered, nil
 	}
 	b.Begin(wire.ServerCapabilities).End()
-	return unregisteredService
+	return unregisteredService, nil
 }
 
 var (
@@ -249,25 +257,25 @@ func scheme(name string) (string, bool) {
 }
 
 // multimediaAuth is MAR (TS 29.228 6.3.1): the S-CSCF is noted, and that an authentication is under way.
-func (s *Server) multimediaAuth(ctx context.Context, q question, b *wire.Builder) error {
+func (s *Server) multimediaAuth(ctx context.Context, q question, b *wire.Builder) (verdict, error) {
 	sub, err := s.deps.Master.Subscription(ctx, q.impi, q.impu)
 	if err != nil {
-		return err
+		return verdict{}, err
 	}
 	wanted, known := scheme(q.scheme)
 	if !known {
-		return schemeNotSupported
+		return schemeNotSupported, nil
 	}
 	resp, err := s.deps.Master.Authorize(ctx, &hss.AuthorizeRequest{Impi: q.impi, Impu: q.impu, Scheme: wanted, Resync: q.resync, WantVector: true})
 	switch {
 	case err != nil:
-		return fmt.Errorf("making an authentication vector: %w", err)
+		return verdict{}, fmt.Errorf("making an authentication vector: %w", err)
 	case resp.GetResult() == hss.Result_RESULT_UNSUPPORTED_SCHEME:
-		return schemeNotSupported
+		return schemeNotSupported, nil
 	case resp.GetResult() == hss.Result_RESULT_BARRED:
-		return rejected
+		return rejected, nil
 	case resp.GetResult() != hss.Result_RESULT_OK:
-		return fmt.Errorf("making an authentication vector: %s", resp.GetDetail())
+		return verdict{}, fmt.Errorf("making an authentication vector: %s", resp.GetDetail())
 	}
 	if err := s.change(ctx, sub.Primary, func(a *Assignment) error {
 		if a.GetServerName() != q.server {
@@ -278,10 +286,10 @@ func (s *Server) multimediaAuth(ctx context.Context, q question, b *wire.Builder
 		}
 		return nil
 	}); err != nil {
-		return err
+		return verdict{}, err
 	}
 	b.Text(wire.UserName, q.impi).Text(wire.PublicIdentity, q.impu).Uint32(wire.SIPNumberAuthItems, 1)
-	return vector(b, resp)
+	return success, vector(b, resp)
 }
 
 // vector writes a SIP-Auth-Data-Item (TS 29.229 6.3.13, TS 29.228 6.3).
@@ -310,5 +318,5 @@ func vector(b *wire.Builder, resp *hss.AuthorizeResponse) error {
 			Text(wire.DigestRealm, d.GetRealm()).Text(wire.DigestAlgorithm, "MD5").Text(wire.DigestQoP, d.GetQop()).Text(wire.DigestHA1, d.GetHa1()).End()
 	}
 	b.End()
-	return success
+	return nil
 }

@@ -124,14 +124,14 @@ func (n *Node) welcome(nc net.Conn) (*bufio.Reader, capabilities, error) {
 		return nil, capabilities{}, fmt.Errorf("command %d came before a CER", m.Command())
 	}
 	who := readCapabilities(m)
-	var fault *dictionary.Fault
+	var fault *dictionary.FaultError
 	switch {
 	case n.deps.Dictionary.Validate(m) != nil:
 		fault = n.deps.Dictionary.Validate(m)
 	case strings.EqualFold(who.host, n.cfg.Host):
-		fault = &dictionary.Fault{Code: wire.UnknownPeer, Text: "that is this node's own name"}
+		fault = &dictionary.FaultError{Code: wire.UnknownPeer, Text: "that is this node's own name"}
 	case !n.common(who):
-		fault = &dictionary.Fault{Code: wire.NoCommonApplication, Text: "no application in common"}
+		fault = &dictionary.FaultError{Code: wire.NoCommonApplication, Text: "no application in common"}
 	}
 	if fault != nil {
 		if answer := n.Refuse(m, fault); answer != nil {

@@ -32,7 +32,7 @@ func (c *conn) request(ctx context.Context, m wire.Message) {
 	case c.serving <- struct{}{}:
 	default:
 		c.node.metrics.refused.WithLabelValues(fmt.Sprint(wire.TooBusy)).Inc()
-		c.reply(c.node.Refuse(m, &dictionary.Fault{Code: wire.TooBusy, Text: "too many requests in work"}))
+		c.reply(c.node.Refuse(m, &dictionary.FaultError{Code: wire.TooBusy, Text: "too many requests in work"}))
 		return
 	}
 	go func() {
@@ -58,12 +58,12 @@ func (c *conn) reply(m wire.Message) {
 }
 
 // refuses finds what is wrong with a request before its application sees it (RFC 6733 6.1, 7).
-func (n *Node) refuses(m wire.Message) *dictionary.Fault {
+func (n *Node) refuses(m wire.Message) *dictionary.FaultError {
 	if m.BadFlags() {
-		return &dictionary.Fault{Code: wire.InvalidHeaderBits, Text: fmt.Sprintf("flags %#02x", m.Flags())}
+		return &dictionary.FaultError{Code: wire.InvalidHeaderBits, Text: fmt.Sprintf("flags %#02x", m.Flags())}
 	}
 	if n.deps.Handlers[m.Application()] == nil {
-		return &dictionary.Fault{Code: wire.ApplicationUnknown, Text: fmt.Sprintf("application %d is not offered", m.Application())}
+		return &dictionary.FaultError{Code: wire.ApplicationUnknown, Text: fmt.Sprintf("application %d is not offered", m.Application())}
 	}
 	if f := n.deps.Dictionary.Validate(m); f != nil {
 		return f
@@ -71,20 +71,20 @@ func (n *Node) refuses(m wire.Message) *dictionary.Fault {
 	for s := m.AVPs(); s.Next(); {
 		switch {
 		case s.Kind.Is(wire.RouteRecord) && strings.EqualFold(string(s.Data), n.cfg.Host):
-			return &dictionary.Fault{Code: wire.LoopDetected, Text: "this node is in Route-Record"}
+			return &dictionary.FaultError{Code: wire.LoopDetected, Text: "this node is in Route-Record"}
 		case s.Kind.Is(wire.DestinationRealm) && !strings.EqualFold(string(s.Data), n.cfg.Realm):
 			n.metrics.misdirected.WithLabelValues("realm").Inc()
-			return &dictionary.Fault{Code: wire.RealmNotServed, Text: fmt.Sprintf("realm %q is not served here", s.Data)}
+			return &dictionary.FaultError{Code: wire.RealmNotServed, Text: fmt.Sprintf("realm %q is not served here", s.Data)}
 		case s.Kind.Is(wire.DestinationHost) && n.cfg.CheckHost && !strings.EqualFold(string(s.Data), n.cfg.Host):
 			n.metrics.misdirected.WithLabelValues("host").Inc()
-			return &dictionary.Fault{Code: wire.UnableToDeliver, Text: fmt.Sprintf("host %q is not this one", s.Data)}
+			return &dictionary.FaultError{Code: wire.UnableToDeliver, Text: fmt.Sprintf("host %q is not this one", s.Data)}
 		}
 	}
 	return nil
 }
 
 // Refuse is the answer for a fault. Faults of the protocol (3xxx) carry the E flag (RFC 6733 7.2).
-func (n *Node) Refuse(m wire.Message, f *dictionary.Fault) wire.Message {
+func (n *Node) Refuse(m wire.Message, f *dictionary.FaultError) wire.Message {
 	flags := byte(0)
 	if f.Code >= 3000 && f.Code < 4000 {
 		flags = wire.FlagError
@@ -127,7 +127,7 @@ func (c *conn) baseRequest(m wire.Message) wire.Message {
 	case wire.DisconnectPeer:
 		c.told(m)
 	default: // capabilities are exchanged once
-		return n.Refuse(m, &dictionary.Fault{Code: wire.UnableToComply, Text: "capabilities have been exchanged"})
+		return n.Refuse(m, &dictionary.FaultError{Code: wire.UnableToComply, Text: "capabilities have been exchanged"})
 	}
 	answer, err := b.Finish()
 	if err != nil {
