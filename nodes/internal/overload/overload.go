@@ -18,14 +18,15 @@
 //
 // Once for each window of at least 250 ms and 20 requests:
 //   - standing latency over the target: the rate is multiplied by target/latency (at least 0.1, at most 0.9), but not
-//     below 0.9 of what was really done in the window, which is the capacity itself. Then nothing new is let in until what stands
+//     below 0.9 of what was really done in the window and, smoothed, before: that is the capacity itself. Then nothing new is let in until what stands
 //     in line is done (at most ten seconds). Requests from before that do not count against the new rate, so one
 //     overload is answered by one cut and the rate cannot run down to nothing.
 //   - a next hop refused more than a tenth because it is overloaded (Busy): the rate goes to what it took. Less than
 //     that keeps the rate from growing.
 //   - otherwise, if the rate refused something, or was made use of and the bucket has become half empty: it grows by a
-//     tenth, less the nearer the latency is to the target; it doubles while there has never been an overload, because
-//     then it is only a guess.
+//     tenth, and by a fiftieth only where it comes near to what could be done before (as CUBIC does, RFC 9438); less the
+//     nearer the latency is to the target. It doubles while there has never been an overload, because then it is only a
+//     guess.
 //   - otherwise it stays: a rate that nobody has tried says nothing.
 //
 // It never leaves min_token_rate and max_token_rate.
@@ -85,6 +86,8 @@ type Limiter struct {
 	pending  int       // admitted and not done
 	draining time.Time // until then, or until nothing is in line, nothing is let in; zero when that is over
 	met      bool      // there has been an overload
+	able     float64   // requests a second that were done in windows in which the rate mattered, smoothed
+	top      float64   // able when the rate was last cut
 	smoothed time.Duration
 	unread   time.Duration // for how long the sockets have not been empty
 	lateness time.Duration // the last one of the probe
@@ -270,23 +273,36 @@ func (l *Limiter) steer(now time.Time, age time.Duration) {
 		standing = max(standing, l.unread)
 	}
 	l.smoothed = standing
+	used := w.refused > 0 || (l.tokens < float64(l.cfg.MaxTokens)/2 && float64(w.let) > 0.7*l.rate*age.Seconds())
+	good := max(done-float64(w.hit)/age.Seconds(), 0)
+	if used || standing > target {
+		l.able += (good - l.able) / 4
+	}
 	switch {
 	case standing > target && w.let+l.pending > 0:
 		factor := min(max(float64(target)/float64(standing), 0.1), 0.9)
-		l.rate = l.bounded(min(max(l.rate*factor, 0.9*done), 0.95*l.rate))
+		l.rate = l.bounded(min(max(l.rate*factor, 0.9*good, 0.9*l.able), 0.95*l.rate))
 		l.tokens = min(l.tokens, 0)
-		l.draining, l.met = now.Add(longest), true
+		l.draining, l.met, l.top = now.Add(longest), true, max(good, l.able)
 	case w.hit > w.done/10:
-		l.rate = l.bounded(min(l.rate, max(done-float64(w.hit)/age.Seconds(), 0.5*l.rate)))
-		l.tokens, l.met = min(l.tokens, 0), true
+		l.rate = l.bounded(min(l.rate, max(good, 0.9*l.able, 0.5*l.rate)))
+		l.tokens, l.met, l.top = min(l.tokens, 0), true, max(good, l.able)
 	case w.hit > 0:
-	case w.refused > 0 || (l.tokens < float64(l.cfg.MaxTokens)/2 && float64(w.let) > 0.7*l.rate*age.Seconds()):
-		room := 1 - float64(standing)/float64(target)
-		if !l.met && room > 0.5 {
-			l.rate = l.bounded(2 * l.rate)
-			return
-		}
-		l.rate = l.bounded(l.rate*(1+0.1*room) + 0.1)
+	case used:
+		l.rate = l.bounded(l.rate*(1+l.growth(standing)) + 0.1)
+	}
+}
+
+// growth is by how much the rate goes up.
+func (l *Limiter) growth(standing time.Duration) float64 {
+	room := 1 - float64(standing)/float64(l.target())
+	switch near := l.rate / max(l.top, 1); {
+	case !l.met && room > 0.5:
+		return 1
+	case l.met && near > 0.9 && near < 1.3:
+		return 0.02 * room
+	default:
+		return 0.1 * room
 	}
 }
 
