@@ -10,6 +10,8 @@ for tool in sipp protoc dig named tshark chromium baresip python-diameter freeDi
 done
 export PATH
 scripts/jssip.sh >/dev/null
+scripts/need.sh java >/dev/null
+scripts/cassandra.sh >/dev/null
 scripts/build.sh
 terraform=$(scripts/find-terraform.sh)
 PATH=$PATH:$(dirname "$terraform")
