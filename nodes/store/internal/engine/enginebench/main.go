@@ -7,7 +7,6 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -187,7 +186,7 @@ func (s settings) cassandra(ctx context.Context) error {
 		return err
 	}
 	defer c.Stop()
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	log := slog.New(slog.DiscardHandler)
 	for n := range 3 {
 		node, err := c.Add(ctx)
 		if err != nil {
