@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/clearwater-ims/clearwater/nodes/internal/resolve"
@@ -32,6 +33,8 @@ type udpSocket struct {
 	u    *udpListener
 	conn *net.UDPConn
 	raw  syscall.RawConn
+	none atomic.Uint64 // how often there was nothing to read
+	seen uint64        // that number when Unread last looked
 
 	mu    sync.RWMutex
 	flows map[netip.AddrPort]*Flow
@@ -111,6 +114,7 @@ func (s *udpSocket) read() {
 			switch errno {
 			case 0:
 			case unix.EAGAIN:
+				s.none.Add(1)
 				return false
 			case unix.EBADF, unix.ENOTSOCK:
 				return true
@@ -122,6 +126,7 @@ func (s *udpSocket) read() {
 				s.arrived(data, from)
 			}
 			if n == 1 {
+				s.none.Add(1)
 				return false
 			}
 		}
