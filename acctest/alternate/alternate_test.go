@@ -73,9 +73,7 @@ func (x *turns) missing() (out []string) {
 // whatever a step needs has to be in the message or the store.
 func TestRoutersAlternate(t *testing.T) {
 	x := &turns{t: t, crosses: map[string]int{}}
-	a, b := phone.Subscriber(t, shared, ""), phone.Subscriber(t, shared, "")
-	a.Start()
-	b.PickUp()
+	a, b := phone.Subscriber(t, shared, "").PickUp(), phone.Subscriber(t, shared, "").PickUp()
 	registered(t, b)
 	rounds := 0
 	for ; len(x.missing()) > 0 && rounds < 80; rounds++ {
@@ -143,24 +141,27 @@ func (x *turns) subscription(a *phone.Phone) {
 	var s *phone.Call
 	begin := x.router("SUBSCRIBE", func() { s = a.StartRequest("SUBSCRIBE", a.URI(), append(headers, "Expires: 60")...) })
 	final := x.success(s, "SUBSCRIBE", 1)
-	x.notified(a, s, "active")
+	x.notified(a, s, 1, "active")
 	seq := 0
 	x.cross("SUBSCRIBE", begin, "again", x.router("SUBSCRIBE", func() { seq = s.Within(final, "SUBSCRIBE", append(headers, "Expires: 60", a.Contact())...) }))
 	x.success(s, "SUBSCRIBE", seq)
-	x.notified(a, s, "active")
+	x.notified(a, s, 2, "active")
 	seq = s.Within(final, "SUBSCRIBE", append(headers, "Expires: 0", a.Contact())...)
 	x.success(s, "SUBSCRIBE", seq)
-	x.notified(a, s, "terminated")
+	x.notified(a, s, 3, "terminated")
 }
 
-func (x *turns) notified(a *phone.Phone, s *phone.Call, state string) {
+// notified waits for the NOTIFY with the given number; it has to come from the phone's own edge, whatever router sends it.
+func (x *turns) notified(a *phone.Phone, s *phone.Call, number int, state string) {
 	x.t.Helper()
 	m := a.Expect(5*time.Second, "NOTIFY", func(m *phone.Message) bool {
-		return phone.Is("NOTIFY")(m) && m.CallID().Value() == s.ID
+		return phone.Is("NOTIFY")(m) && m.CallID().Value() == s.ID && int(m.CSeq().SeqNo) == number
 	})
-	a.Reply(m, 200, "")
 	if got := m.Lines("Subscription-State"); len(got) != 1 || !strings.HasPrefix(got[0], state) || !strings.Contains(m.Raw, "sip:"+a.Name+"@"+a.Local()) {
 		x.t.Errorf("the NOTIFY says\n%s", m.Raw)
+	}
+	if m.From != a.Proxy {
+		x.t.Errorf("NOTIFY %d comes from %s, not from the edge\n%s", number, m.From, m.Raw)
 	}
 }
 

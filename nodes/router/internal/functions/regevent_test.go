@@ -142,8 +142,9 @@ func (w *world) settle(watchers ...*watcher) (responses []*sip.Message) {
 func (s *watcher) subscribe(headers ...string) *sip.Message {
 	s.t.Helper()
 	s.cseq++
-	target, to, route := alice, "<"+alice+">", "<sip:scscf.router.ims.test;transport=TCP;lr;orig>"
-	if s.tag != "" {
+	target, to, route, record := alice, "<"+alice+">", "<sip:scscf.router.ims.test;transport=TCP;lr;orig>", "Record-Route: <sip:10.1.0.2:5058;transport=TCP;lr>\n"
+	if s.tag != "" { // the edge is in the route set since the beginning of the dialog and does not say so again
+		record = ""
 		target, to, route = "sip:scscf.router.ims.test;transport=TCP", to+";tag="+s.tag, "<sip:scscf.router.ims.test;transport=TCP;lr;billing-role=charge-orig>"
 	}
 	if !slices.ContainsFunc(headers, func(h string) bool { return strings.HasPrefix(h, "Event:") }) {
@@ -159,14 +160,13 @@ func (s *watcher) subscribe(headers ...string) *sip.Message {
 	s.edge.Send(to5054, fmt.Sprintf(`
 SUBSCRIBE %s SIP/2.0
 Route: %s
-Record-Route: <sip:10.1.0.2:5058;transport=TCP;lr>
-From: <sip:alice@ims.test>;tag=w
+%sFrom: <sip:alice@ims.test>;tag=w
 To: %s
 Call-ID: %s
 CSeq: %d SUBSCRIBE
 P-Asserted-Identity: %s
 %s
-`, target, route, to, s.callID, s.cseq, s.asserted, strings.Join(headers, "\n")))
+`, target, route, record, to, s.callID, s.cseq, s.asserted, strings.Join(headers, "\n")))
 	responses := s.settle(s)
 	if len(responses) != 1 {
 		s.t.Fatalf("%d answers", len(responses))

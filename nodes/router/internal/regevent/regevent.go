@@ -99,9 +99,10 @@ func (e *Events) subscribe(ctx context.Context, r *proxy.Request, aor string, p 
 	}
 	contact, err := sip.ParseAddress(m.Get(sip.Contact))
 	id := m.ToTag()
-	known := slices.ContainsFunc(record.GetSubscriptions(), func(s *registrations.Subscription) bool {
+	at := slices.IndexFunc(record.GetSubscriptions(), func(s *registrations.Subscription) bool {
 		return s.GetId() == id && s.GetCallId() == m.CallID() && s.GetExpiresAt() > now.UnixMilli()
 	})
+	known := at >= 0
 	switch {
 	case err != nil:
 		return proxy.AnswerReason(r, 400, "regevent", "a SUBSCRIBE needs a Contact (RFC 6665 4.1.2.1)")
@@ -118,7 +119,11 @@ func (e *Events) subscribe(ctx context.Context, r *proxy.Request, aor string, p 
 		id = transaction.NewTag()
 	}
 	lasts := min(time.Duration(m.Expires(int(defaultExpires/time.Second)))*time.Second, e.deps.Longest())
-	result, err := e.deps.Store.Apply(ctx, &registrations.ApplyRequest{Aor: aor, Subscribe: subscription(m, id, contact.URI, now.Add(lasts))})
+	wanted := subscription(m, id, contact.URI, now.Add(lasts))
+	if known { // a request within a dialog changes its target but not its route set (RFC 3261 12.2)
+		wanted.Route = record.GetSubscriptions()[at].GetRoute()
+	}
+	result, err := e.deps.Store.Apply(ctx, &registrations.ApplyRequest{Aor: aor, Subscribe: wanted})
 	switch {
 	case err != nil:
 		e.deps.Log.Error("storing subscription", "aor", aor, "call_id", m.CallID(), "error", err)
