@@ -318,6 +318,7 @@ func capture(t *testing.T, filter string) (check func(atLeast int)) {
 func TestExternalHSS(t *testing.T) {
 	for i, through := range []string{"directly", "through freeDiameter"} {
 		t.Run(through, func(t *testing.T) {
+			t.Parallel()
 			externalHSS(t, fmt.Sprintf("127.38.%d.", 10+i), i == 1)
 		})
 	}

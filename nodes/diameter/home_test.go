@@ -112,6 +112,7 @@ func avp(code, vendor int, value any) []any { return []any{code, vendor, value} 
 // TestForeignCSCF registers a user of ours at an S-CSCF of another core, on another stack, over Diameter; provisioning is
 // pushed to it. tshark reads what went over the wire.
 func TestForeignCSCF(t *testing.T) {
+	t.Parallel()
 	const tgpp = 10415
 	s := servicetest.NewSite(t, "127.38.12.1")
 	startStore(t, s)
