@@ -95,7 +95,7 @@ func TestConforms(t *testing.T) {
 // TestEqualsMemory does fewer operations than the embedded engine's: each is a few round trips here.
 func TestEqualsMemory(t *testing.T) {
 	if f := flag.Lookup("rapid.checks"); f.Value.String() == f.DefValue {
-		if err := f.Value.Set("60"); err != nil {
+		if err := f.Value.Set("30"); err != nil {
 			t.Fatal(err)
 		}
 	}
