@@ -40,14 +40,19 @@ func claims() []string {
 func beyond(t *testing.T, sender *phone.Phone) *phone.Phone {
 	t.Helper()
 	peer := phone.Device(t, shared, "peer").PickUp()
-	routes := fmt.Sprintf(`{"routes": [{"name": "peer", "domain": "peer.example", "route": ["sip:%[1]s;lr"]},
-{"name": "rest", "domain": "*", "route": ["sip:%[1]s;lr"]},
-{"name": "circle", "domain": "circle.example", "route": ["sip:scscf.router.%[2]s;transport=TCP;lr;orig"]}]}`, peer.Local(), shared.Domain)
-	if err := shared.PutDocument(t.Context(), "bgcf_json", routes); err != nil {
+	_, port, _ := strings.Cut(peer.Local(), ":")
+	probe := "probe-" + port + ".example" // which no document before this one knows
+	var routes []string
+	for _, domain := range []string{probe, "peer.example", "example.com", "example.net", "registrar.example.com"} {
+		routes = append(routes, fmt.Sprintf(`{"name": "peer", "domain": "%s", "route": ["sip:%s;lr"]}`, domain, peer.Local()))
+	}
+	routes = append(routes, fmt.Sprintf(`{"name": "circle", "domain": "circle.example", "route": ["sip:scscf.router.%s;transport=TCP;lr;orig"]}`, shared.Domain))
+	document := `{"routes": [` + strings.Join(routes, ",\n") + `]}`
+	if err := shared.PutDocument(t.Context(), "bgcf_json", document); err != nil {
 		t.Fatal(err)
 	}
 	for deadline := time.Now().Add(10 * time.Second); ; <-time.After(100 * time.Millisecond) {
-		if sender.StartRequest("MESSAGE", "sip:x@peer.example").Final(5*time.Second).Status() == 200 && peer.Maybe(time.Second, phone.Is("MESSAGE")) != nil {
+		if sender.StartRequest("MESSAGE", "sip:x@"+probe).Final(5*time.Second).Status() == 200 && peer.Maybe(time.Second, phone.Is("MESSAGE")) != nil {
 			return peer
 		}
 		if time.Now().After(deadline) {
