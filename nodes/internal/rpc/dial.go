@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/clearwater-ims/clearwater/nodes/internal/quiet"
 )
 
 const (
@@ -138,9 +140,9 @@ func (s *server) dial(ctx context.Context) (net.Conn, *bufio.Reader, error) {
 	}
 	stop := context.AfterFunc(ctx, func() { _ = nc.Close() })
 	defer stop()
-	var conn net.Conn = nc
+	conn := quiet.Wrap(nc)
 	if s.client.cfg.TLS != nil {
-		tc := tls.Client(nc, s.client.cfg.TLS)
+		tc := tls.Client(conn, s.client.cfg.TLS)
 		if err := tc.HandshakeContext(ctx); err != nil {
 			_ = nc.Close()
 			return nil, nil, fmt.Errorf("TLS handshake: %w", err)

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/clearwater-ims/clearwater/nodes/internal/quiet"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -76,7 +77,7 @@ func (s *Server) accept(ctx context.Context, ln net.Listener, handle func(net.Co
 		nc, err := ln.Accept()
 		switch {
 		case err == nil:
-			handle(nc)
+			handle(quiet.Wrap(nc))
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, net.ErrClosed):

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/clearwater-ims/clearwater/nodes/internal/quiet"
 	"github.com/clearwater-ims/clearwater/nodes/internal/resolve"
 	"github.com/clearwater-ims/clearwater/nodes/internal/sip"
 )
@@ -91,6 +92,7 @@ func (c *conn) connect(ctx context.Context, ln Listener) {
 		c.shut(fmt.Errorf("connecting to %s: %w", c.key.hop, err))
 		return
 	}
+	sock = quiet.Wrap(sock)
 	if c.key.hop.Transport == resolve.TLS {
 		if sock, err = c.layer.secure(ctx, sock, c.key.hop); err != nil {
 			c.shut(fmt.Errorf("connecting to %s: %w", c.key.hop, err))
@@ -143,7 +145,43 @@ func (c *conn) start() {
 		return
 	}
 	c.writing = true
+	if s, ok := c.sock.(*stream); ok {
+		if quick, ok := s.Conn.(*quiet.Conn); ok && c.writeNow(quick) {
+			return
+		}
+	}
 	c.layer.connGroup.Go(func() { c.write(c.sock) })
+}
+
+// writeNow writes the queue on the sender's goroutine as far as the system takes it at once, which is nearly always all of
+// it. It returns false when something is left for a goroutine. c.mu is held, but not meanwhile.
+func (c *conn) writeNow(quick *quiet.Conn) bool {
+	batch, waiting := c.pending, c.waiting
+	c.pending, c.waiting = nil, nil
+	c.mu.Unlock()
+	n, err := quick.TryWrite(batch)
+	c.used.Store(time.Now().UnixNano())
+	c.mu.Lock()
+	if c.err != nil { // it has ended meanwhile
+		c.writing = false
+		if n < len(batch) || err != nil {
+			why := c.err
+			c.layer.connGroup.Go(func() { fail(waiting, why) })
+		}
+		return true
+	}
+	if n < len(batch) || err != nil {
+		c.pending, c.waiting = append(batch[n:], c.pending...), append(waiting, c.waiting...)
+		return false
+	}
+	if len(c.pending) > 0 {
+		return false
+	}
+	c.writing = false
+	if cap(batch) <= 64<<10 && c.spare == nil {
+		c.spare = batch[:0]
+	}
+	return true
 }
 
 // write drains the queue. Whatever gathers while one write runs goes out with the next.

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/clearwater-ims/clearwater/nodes/internal/quiet"
 	"github.com/clearwater-ims/clearwater/nodes/internal/resolve"
 	"golang.org/x/sys/unix"
 )
@@ -54,7 +55,7 @@ func (t *tcpListener) accept(ctx context.Context) {
 		sock, err := t.ln.Accept()
 		switch {
 		case err == nil:
-			t.layer.adopt(t.Listener, sock)
+			t.layer.adopt(t.Listener, quiet.Wrap(sock))
 		case errors.Is(err, net.ErrClosed):
 			return
 		default:

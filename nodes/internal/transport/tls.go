@@ -31,6 +31,7 @@ type stream struct {
 func (s *stream) write(batch []byte, _ []int) error {
 	_ = s.SetWriteDeadline(time.Now().Add(s.timeout))
 	_, err := s.Write(batch)
+	_ = s.SetWriteDeadline(time.Time{}) // what is written at once sets none
 	return err
 }
 
