@@ -135,7 +135,7 @@ func TestUpstreamFollowsDNS(t *testing.T) {
 	first, second := startCounter(t, one), startCounter(t, two)
 	o, _, err := config.Parse(
 		config.File{Name: config.LocalFile, Text: "local_ip=" + edge + "\npublic_ip=" + edge + "\npublic_hostname=edge-1.site1.ims.test\nnode_role=edge\ndeployment_id=d\ndns_zone=ims.test"},
-		config.File{Name: config.SharedFile, Text: "home_domain=ims.test\nflow_token_key=k\nedge_reg_event=N\nupstream_port=0\nbono_max_tokens=100000\nbono_init_token_rate=100000"},
+		config.File{Name: config.SharedFile, Text: "home_domain=ims.test\nflow_token_key=k\nedge_reg_event=N\nupstream_port=0\nbono_max_tokens=100000\nbono_init_token_rate=100000\nbono_min_token_rate=100000\nbono_target_latency_us=60000000\nbono_request_queue_timeout=60000"},
 		config.File{Name: config.UserFile, Text: "upstream_connections=10"})
 	if err != nil {
 		t.Fatal(err)
