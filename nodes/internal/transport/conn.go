@@ -105,7 +105,7 @@ func (c *conn) connect(ctx context.Context, ln Listener) {
 		_ = sock.Close()
 		return
 	}
-	c.sock = &stream{sock, c.layer.cfg.SendTimeout}
+	c.sock = &stream{Conn: sock, timeout: c.layer.cfg.SendTimeout}
 	c.opened.Store(true)
 	c.start()
 	c.mu.Unlock()
@@ -146,19 +146,27 @@ func (c *conn) start() {
 	}
 	c.writing = true
 	if s, ok := c.sock.(*stream); ok {
-		if quick, ok := s.Conn.(*quiet.Conn); ok && c.writeNow(quick) {
+		quick, ok := s.Conn.(*quiet.Conn)
+		if ok && time.Now().UnixNano()-c.used.Load() > burst.Nanoseconds() && c.writeNow(s, quick) {
 			return
 		}
 	}
 	c.layer.connGroup.Go(func() { c.write(c.sock) })
 }
 
+// burst is how close to the last write messages come that are better gathered by a goroutine and written together.
+const burst = 100 * time.Microsecond
+
 // writeNow writes the queue on the sender's goroutine as far as the system takes it at once, which is nearly always all of
 // it. It returns false when something is left for a goroutine. c.mu is held, but not meanwhile.
-func (c *conn) writeNow(quick *quiet.Conn) bool {
+func (c *conn) writeNow(s *stream, quick *quiet.Conn) bool {
 	batch, waiting := c.pending, c.waiting
 	c.pending, c.waiting = nil, nil
 	c.mu.Unlock()
+	if s.armed {
+		_ = s.SetWriteDeadline(time.Time{})
+		s.armed = false
+	}
 	n, err := quick.TryWrite(batch)
 	c.used.Store(time.Now().UnixNano())
 	c.mu.Lock()

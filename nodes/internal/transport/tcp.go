@@ -87,7 +87,7 @@ func (l *Layer) adopt(ln Listener, sock net.Conn) {
 		sock = tls.Server(sock, l.cfg.TLS)
 	}
 	c := l.accepted(ln, addrPort(sock.LocalAddr()), addrPort(sock.RemoteAddr()))
-	c.sock, c.source = &stream{sock, l.cfg.SendTimeout}, source
+	c.sock, c.source = &stream{Conn: sock, timeout: l.cfg.SendTimeout}, source
 	if !l.enter(c, func() {
 		if err := l.handshake(l.ctx, sock, l.cfg.FrameTimeout); err != nil {
 			c.shut(fmt.Errorf("accepting %s: %w", c.key.hop, err))

@@ -26,12 +26,13 @@ type wire interface {
 type stream struct {
 	net.Conn
 	timeout time.Duration
+	armed   bool // a deadline for writing is set; who writes may look
 }
 
 func (s *stream) write(batch []byte, _ []int) error {
 	_ = s.SetWriteDeadline(time.Now().Add(s.timeout))
 	_, err := s.Write(batch)
-	_ = s.SetWriteDeadline(time.Time{}) // what is written at once sets none
+	s.armed = true
 	return err
 }
 
