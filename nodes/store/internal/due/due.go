@@ -125,7 +125,13 @@ func (x *Index) Moved(h Hint, at time.Time, note []byte) []engine.Write {
 
 // Move replaces a hint by one at another time, in one commit.
 func (x *Index) Move(ctx context.Context, h Hint, at time.Time, note []byte) error {
-	if _, _, err := x.engine.Commit(ctx, x.Moved(h, at, note)...); err != nil {
+	writes := x.Moved(h, at, note)
+	for i, w := range writes {
+		if w.Delete { // one that has been written again since is needed again
+			writes[i] = engine.RemoveIf(w.Table, w.Key, h.version)
+		}
+	}
+	if _, _, err := x.engine.Commit(ctx, writes...); err != nil {
 		return fmt.Errorf("moving a hint of %s: %w", x.table, err)
 	}
 	x.Written(at, h.ID)

@@ -91,7 +91,8 @@ func (e *Engine) Get(ctx context.Context, table, key string) (engine.Row, error)
 }
 
 // Commit is engine.Engine.Commit. Hints are put first and taken away last, so that a commit which ends in between
-// leaves more than it should, never less.
+// leaves more than it should, never less. With a swap they are put once more after it: whoever came to a hint before
+// the record was there has found it useless and taken it away.
 func (e *Engine) Commit(ctx context.Context, writes ...engine.Write) (version uint64, done bool, err error) {
 	if err := e.enter(ctx); err != nil {
 		return 0, false, err
@@ -111,15 +112,11 @@ func (e *Engine) Commit(ctx context.Context, writes ...engine.Write) (version ui
 		return 0, false, err
 	}
 	if c.swap != nil {
-		var used uint64
-		if used, done, err = e.swap(ctx, *c.swap, version); err != nil || !done {
-			return used, false, err
+		if version, done, err = e.swap(ctx, *c.swap, e.clock.next(0)); err != nil || !done {
+			return version, false, err
 		}
-		if used != version { // the row's version was ahead of our clock
-			version = used
-			if err := e.put(ctx, c.puts, version); err != nil {
-				return 0, false, err
-			}
+		if err := e.put(ctx, c.puts, version); err != nil {
+			return 0, false, err
 		}
 	}
 	return version, true, e.remove(ctx, c.removes)

@@ -28,6 +28,7 @@ func Run(t *testing.T, open func(t *testing.T) engine.Engine) {
 		"values are copies":             copies,
 		"no update is lost":             concurrent,
 		"commits that share keys":       crossing,
+		"no record loses its hint":      hinted,
 		"ended context":                 cancelled,
 		"closed":                        closed,
 	} {
@@ -289,6 +290,56 @@ func crossing(t *testing.T, e engine.Engine) {
 			t.Errorf("version %d has values %q and %q", row.Version, other, row.Value)
 		}
 		byVersion[row.Version] = string(row.Value)
+	}
+}
+
+// hinted creates records with a hint each, while somebody takes away hints whose record is not there: in the end every
+// record must have its hint, though an engine may show the hint first.
+func hinted(t *testing.T, e engine.Engine) {
+	const writers, each = 4, 25
+	written := make(chan struct{})
+	var takers, wg sync.WaitGroup
+	takers.Go(func() {
+		for {
+			select {
+			case <-written:
+				return
+			default:
+			}
+			rows, _, err := e.Scan(t.Context(), "t_due", engine.Prefix("00/"), writers*each)
+			if err != nil {
+				t.Errorf("Scan: %v", err)
+				return
+			}
+			for _, row := range rows {
+				if record, err := e.Get(t.Context(), "t", row.Key); err != nil || record.Version != 0 {
+					continue
+				}
+				if _, _, err := e.Commit(t.Context(), engine.RemoveIf("t_due", row.Key, row.Version)); err != nil {
+					t.Errorf("RemoveIf: %v", err)
+				}
+			}
+		}
+	})
+	for w := range writers {
+		wg.Go(func() {
+			for i := range each {
+				key := fmt.Sprint("00/", w, ".", i)
+				if _, done, err := e.Commit(t.Context(), engine.Put("t_due", key, nil), engine.Swap("t", key, 0, nil)); err != nil || !done {
+					t.Errorf("Commit: %v, %v", done, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	close(written)
+	takers.Wait()
+	for w := range writers {
+		for i := range each {
+			if key := fmt.Sprint("00/", w, ".", i); get(t, e, "t_due", key).Version == 0 {
+				t.Errorf("record %s has lost its hint", key)
+			}
+		}
 	}
 }
 
