@@ -100,7 +100,7 @@ func newStore(ctx context.Context, n *service.Node, open openFunc, founded func(
 		{"timer API", func(ctx context.Context) error { return serveHTTP(ctx, timersHTTP) }},
 	}
 	if s.shards != nil {
-		s.parts = append(s.parts, part{"shards", s.shards.Run})
+		s.parts = append(s.parts, part{"shards", s.runShards})
 		n.Holds("shards", s.shards.Held)
 	}
 	n.ReadyWhen("etcd", s.etcd.Usable)
@@ -145,6 +145,21 @@ func (s *store) shareOut() due.Owner {
 	s.shards = shard.New(s.node.Name(), due.Shards, s.node.Cluster, s.engine, s.node.Log, s.node.Metrics)
 	return s.shards
 }
+
+// runShards takes part in the due work as soon as the engine is usable: what a node has taken that cannot work, nobody does.
+func (s *store) runShards(ctx context.Context) error {
+	for s.engine.usable != nil && s.engine.usable() != nil {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(usablePoll):
+		}
+	}
+	return s.shards.Run(ctx)
+}
+
+// usablePoll is between two looks at an engine that is starting.
+const usablePoll = 200 * time.Millisecond
 
 // openFunc opens the engine that a node is configured for.
 type openFunc func(ctx context.Context, n *service.Node) (backend, error)
