@@ -144,6 +144,13 @@ func (c *miniature) Message(m *sip.Message, f *transport.Flow) {
 	}
 }
 
+// pathOf is the Path that a user registered with.
+func (c *miniature) pathOf(user string) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.path[user]
+}
+
 func (c *miniature) grant(m *sip.Message, f *transport.Flow) {
 	to, _ := sip.AddressURI(m.Get(sip.To))
 	contact, _ := sip.ParseAddress(m.Get(sip.Contact))
@@ -391,7 +398,7 @@ func TestCallsBetweenTransports(t *testing.T) {
 				if !strings.HasPrefix(vias[1], "SIP/2.0/"+strings.ToUpper(kind)+" "+p.via) || !strings.HasPrefix(vias[0], "SIP/2.0/TCP "+s.host+":5058;") {
 					t.Errorf("%s: Via %q", kind, vias)
 				}
-				if path := s.core.path[user]; !strings.HasSuffix(path, "@"+s.host+":5058;transport=TCP;lr;ob>") {
+				if path := s.core.pathOf(user); !strings.HasSuffix(path, "@"+s.host+":5058;transport=TCP;lr;ob>") {
 					t.Errorf("%s: Path %s", kind, path)
 				}
 			}
