@@ -124,6 +124,8 @@ func TestEmergencyCallsAreAllTaken(t *testing.T) {
 	serve(t, throttle(), 100, func(s *server) {
 		_, n := s.offer(500, 20*time.Second)
 		time.Sleep(5 * time.Second)
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		if s.emergent != n {
 			t.Errorf("%d of %d emergency calls were done", s.emergent, n)
 		}
