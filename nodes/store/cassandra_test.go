@@ -40,7 +40,7 @@ func TestSiteOnCassandra(t *testing.T) {
 	step := func(what string) { t.Helper(); t.Logf("%5.1f s: %s", time.Since(began).Seconds(), what) }
 	s.add(1)
 	step("the first node is ready")
-	st := &stream{set: map[string]time.Time{}, pause: 500 * time.Millisecond}
+	st := &stream{set: map[string]time.Time{}, pause: 500 * time.Millisecond, late: 30 * time.Second}
 	stop := st.begin(s, c.uri, "k")
 	defer stop()
 	s.add(2)
