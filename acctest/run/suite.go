@@ -90,6 +90,10 @@ func (s suite) run(log string) (r result) {
 	args := s.command[1:]
 	isGo := len(args) > 0 && s.command[0] == "go" && args[0] == "test"
 	if isGo {
+		if args, err = packages(args); err != nil {
+			r.problem = err.Error()
+			return r
+		}
 		args = append([]string{"test", "-json", "-count=1", "-timeout", s.budget.String()}, args[1:]...)
 	}
 	err = s.execute(ctx, args, isGo, file, &r)
@@ -106,6 +110,42 @@ func (s suite) run(log string) (r result) {
 		r.problem = "no test ran"
 	}
 	return r
+}
+
+// packages takes those out of a command's package patterns that it names with "!": what a pattern finds is tested unless it
+// is said that another suite does.
+func packages(args []string) ([]string, error) {
+	var out, patterns []string
+	without := map[string]bool{}
+	for _, a := range args {
+		switch name, excluded := strings.CutPrefix(a, "!./"); {
+		case excluded:
+			without[name] = true
+		case strings.HasPrefix(a, "./"):
+			patterns = append(patterns, a)
+		default:
+			out = append(out, a)
+		}
+	}
+	if len(without) == 0 {
+		return args, nil
+	}
+	text, err := exec.Command("go", append([]string{"list", "-f", "{{.Module.Path}} {{.ImportPath}}"}, patterns...)...).Output()
+	if err != nil {
+		return nil, fmt.Errorf("listing packages: %w", err)
+	}
+	for line := range strings.Lines(string(text)) {
+		module, path, _ := strings.Cut(strings.TrimSpace(line), " ")
+		name := strings.TrimPrefix(strings.TrimPrefix(path, module), "/")
+		if !without[name] {
+			out = append(out, path)
+		}
+		delete(without, name)
+	}
+	for name := range without {
+		return nil, fmt.Errorf("!./%s: there is no such package", name)
+	}
+	return out, nil
 }
 
 func short(names []string) string {
