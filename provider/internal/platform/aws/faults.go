@@ -23,7 +23,7 @@ func coded(err error, codes ...string) bool {
 
 // missing is an answer that the thing asked for does not exist (any more).
 func missing(err error) bool {
-	return coded(err, "ParameterNotFound", "NoSuchHostedZone", "InvalidInstanceID.NotFound", "InvalidVolume.NotFound", "InvalidVpcID.NotFound",
+	return coded(err, "ParameterNotFound", "NoSuchHostedZone", "InvalidInstanceID.NotFound", "InvalidNetworkInterfaceID.NotFound", "InvalidVolume.NotFound", "InvalidVpcID.NotFound",
 		"InvalidSubnetID.NotFound", "InvalidGroup.NotFound", "InvalidInternetGatewayID.NotFound", "InvalidRouteTableID.NotFound",
 		"InvalidAllocationID.NotFound", "InvalidAssociationID.NotFound", "Gateway.NotAttached", "InvalidAttachment.NotFound", "InvalidPermission.NotFound")
 }
