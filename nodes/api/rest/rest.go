@@ -10,9 +10,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
+	"time"
 )
 
 // MaxAnswer bounds what a client reads of an answer, in bytes.
@@ -25,7 +28,8 @@ var ErrTooLarge = errors.New("too large")
 type Error struct {
 	Method, URL string
 	Status      int
-	Reason      string // from the body, or the status text
+	Reason      string        // from the body, or the status text
+	RetryAfter  time.Duration // of a 503 that says so: it was refused, and nothing was done
 }
 
 func (e *Error) Error() string {
@@ -103,9 +107,37 @@ type Answer struct {
 	Body   []byte
 }
 
-// Do sends a request and reads its whole answer. Any status that is not expected comes back as *Error. If the connection
-// breaks, a method that may be repeated (all but POST) is tried once more, on a connection to any address of the host.
+// patience bounds how long a request is repeated that a server refuses for having too much to do.
+const patience = 15 * time.Second
+
+// Do sends a request and reads its whole answer. Any status that is not expected comes back as *Error. A server that has
+// too much to do (503 with Retry-After) is asked again, for up to 15 s.
 func (c *Client) Do(ctx context.Context, r Request) (*Answer, error) {
+	until := time.Now().Add(patience)
+	for {
+		answer, err := c.twice(ctx, r)
+		var refused *Error
+		if !errors.As(err, &refused) || refused.RetryAfter == 0 {
+			return answer, err
+		}
+		// Not all who were refused come back at once.
+		wait := refused.RetryAfter + rand.N(refused.RetryAfter)
+		if time.Now().Add(wait).After(until) {
+			return answer, err
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return answer, err
+		case <-timer.C:
+		}
+	}
+}
+
+// twice tries a method that may be repeated (all but POST) once more if the connection breaks, on a connection to any
+// address of the host.
+func (c *Client) twice(ctx context.Context, r Request) (*Answer, error) {
 	answer, err := c.once(ctx, r)
 	if err == nil || Status(err) != 0 || errors.Is(err, ErrTooLarge) || r.Method == http.MethodPost || ctx.Err() != nil || isTimeout(err) {
 		return answer, err
@@ -147,7 +179,7 @@ func (c *Client) once(ctx context.Context, r Request) (*Answer, error) {
 		return nil, fmt.Errorf("%w: answer of %s %s is over %d bytes", ErrTooLarge, r.Method, req.URL, MaxAnswer)
 	}
 	if !expected(r.Expect, resp.StatusCode) {
-		return nil, &Error{Method: r.Method, URL: req.URL.String(), Status: resp.StatusCode, Reason: reason(resp, body)}
+		return nil, &Error{Method: r.Method, URL: req.URL.String(), Status: resp.StatusCode, Reason: reason(resp, body), RetryAfter: retryAfter(resp)}
 	}
 	return &Answer{Status: resp.StatusCode, Header: resp.Header, Body: body}, nil
 }
@@ -170,6 +202,18 @@ func (c *Client) JSON(ctx context.Context, method, path string, in, out any) err
 		return fmt.Errorf("decoding answer of %s %s: %w", method, path, err)
 	}
 	return nil
+}
+
+// retryAfter is when a server that refuses wants to be asked again (RFC 9110 10.2.3, in seconds); zero when it does not say.
+func retryAfter(resp *http.Response) time.Duration {
+	if resp.StatusCode != http.StatusServiceUnavailable {
+		return 0
+	}
+	seconds, err := strconv.Atoi(resp.Header.Get("Retry-After"))
+	if err != nil || seconds < 0 {
+		return 0
+	}
+	return max(time.Duration(seconds)*time.Second, time.Second/10)
 }
 
 func expected(statuses []int, status int) bool {

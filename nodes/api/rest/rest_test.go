@@ -140,3 +140,28 @@ func TestEscape(t *testing.T) {
 		}
 	}
 }
+
+// A server that has too much to do is asked again; one that is down for good is not waited for.
+func TestRefusedIsRepeated(t *testing.T) {
+	var asked atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch n := asked.Add(1); {
+		case r.URL.Path == "/down":
+			w.WriteHeader(http.StatusServiceUnavailable)
+		case n < 3:
+			w.Header().Set("Retry-After", "0")
+			w.WriteHeader(http.StatusServiceUnavailable)
+		default:
+			_, _ = io.WriteString(w, "done")
+		}
+	}))
+	defer server.Close()
+	answer, err := rest.New(server.URL, nil).Do(t.Context(), rest.Request{Method: http.MethodPost, Path: "/busy"})
+	if err != nil || string(answer.Body) != "done" || asked.Load() != 3 {
+		t.Errorf("%+v, %v after %d times", answer, err, asked.Load())
+	}
+	asked.Store(0)
+	if _, err := rest.New(server.URL, nil).Do(t.Context(), rest.Request{Method: http.MethodGet, Path: "/down"}); rest.Status(err) != http.StatusServiceUnavailable || asked.Load() != 1 {
+		t.Errorf("%v after %d times", err, asked.Load())
+	}
+}
