@@ -4,7 +4,7 @@ output "deployment_id" {
 }
 
 output "site_id" {
-  description = "Id of the site, for subscribers and further resources. It is known once state can be kept: resources that use it wait for the tiers they need."
+  description = "Id of the site, for subscribers and further resources; what uses it waits for the tiers diameter and xdms."
   value       = clearwater_site.this.id
   depends_on  = [clearwater_tier.diameter, clearwater_tier.xdms]
 }
